@@ -1,0 +1,27 @@
+package engine
+
+import (
+	_ "github.com/goburrow/modbus"
+	_ "github.com/jackc/pgx/v5/stdlib"
+	_ "github.com/pressly/goose/v3"
+	_ "github.com/prometheus/alertmanager/api/v2/client"
+	_ "github.com/prometheus/alertmanager/notify/webhook"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/prometheus/exporter-toolkit/web"
+	_ "github.com/simonvetter/modbus"
+	_ "github.com/stretchr/testify/require"
+	_ "github.com/temporalio/ui-server/v2/server"
+	_ "github.com/urfave/cli/v2"
+	_ "go.starlark.net/starlark"
+	_ "go.temporal.io/api/enums/v1"
+	_ "go.temporal.io/sdk/client"
+	_ "go.temporal.io/sdk/contrib/envconfig"
+	_ "go.temporal.io/sdk/testsuite"
+	_ "go.temporal.io/server/temporal"
+	_ "go.uber.org/goleak"
+	_ "go.uber.org/zap"
+	_ "go.yaml.in/yaml/v3"
+	_ "golang.org/x/sync/errgroup"
+	_ "modernc.org/sqlite"
+	_ "pgregory.net/rapid"
+)

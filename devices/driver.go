@@ -1,0 +1,63 @@
+package devices
+
+import (
+	"context"
+	"net/netip"
+	"time"
+)
+
+// Driver opens links to the devices of one protocol.
+type Driver interface {
+	// Protocol is the name that profiles use: "modbus-tcp".
+	Protocol() string
+	// Open returns a link to the device. Links to one endpoint share one
+	// physical connection, which the driver dials when it is first needed and
+	// drops on any error; Open itself need not dial.
+	Open(ctx context.Context, ep Endpoint) (Link, error)
+}
+
+// Endpoint says where and how a device is reached.
+type Endpoint struct {
+	// DeviceID names the device in errors.
+	DeviceID string
+	// Address is host:port.
+	Address string
+	// Unit is the Modbus unit ID: 1 to 247 behind a gateway, 255 (the
+	// default) for a device at its own address.
+	Unit uint8
+	// Allowed is the fleet's allowed_networks; an address outside, after name
+	// resolution, is refused with kind Auth before anything is sent.
+	Allowed []netip.Prefix
+	// ConnectTimeout (0: 3 s) and ResponseTimeout (0: 2 s).
+	ConnectTimeout, ResponseTimeout time.Duration
+	// Gap is the pause between two requests on the link.
+	Gap time.Duration
+	// OnlyWriteMultiple says that the device lacks FC06.
+	OnlyWriteMultiple bool
+}
+
+// Link reads and writes the points of one device. A failed call returns an
+// *Error; the next call starts on a fresh connection. Links are safe for
+// concurrent use; their requests go one at a time.
+type Link interface {
+	// Read returns one canonical value for each point, in order. It reads
+	// contiguous points together. Either all were read, or there is an error.
+	Read(ctx context.Context, points []Point) ([]Value, error)
+	// Write writes the settings in as few requests as the protocol allows,
+	// in ascending address order, without reading back. An error of kind
+	// Indeterminate says that some or all may have been written; any other
+	// kind says that the device's answer is known: earlier ones of the list
+	// may have been written, the one named in the error was refused.
+	Write(ctx context.Context, settings []Setting) error
+	// Ping makes the cheapest request that shows that the device speaks its
+	// protocol. A device that answers with a protocol-level refusal does.
+	Ping(ctx context.Context) error
+	// Close gives the link back. It does not fail.
+	Close()
+}
+
+// Setting is a point with the value that it shall have.
+type Setting struct {
+	Point Point
+	Value Value
+}

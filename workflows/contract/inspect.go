@@ -1,0 +1,159 @@
+package contract
+
+import "time"
+
+// Questions that the command line asks the workers: each is an activity, run
+// by WorkflowInspect, so that a laptop needs nothing but Temporal.
+const (
+	AskDeviceList   = "device_list"   // DeviceQuery -> []DeviceStatus
+	AskDeviceShow   = "device_show"   // DeviceQuery -> DeviceDetail
+	AskDeviceProbe  = "device_probe"  // DeviceQuery -> NetworkReport, on the region's queue
+	AskDeviceDrift  = "device_drift"  // DeviceQuery -> DriftReport, on the region's queue
+	AskIncidentList = "incident_list" // IncidentQuery -> []Incident
+	AskIncidentShow = "incident_show" // IncidentQuery -> IncidentDetail
+	AskAuditList    = "audit_list"    // AuditQuery -> AuditPage
+	AskAuditVerify  = "audit_verify"  // AuditVerifyQuery -> AuditVerdict
+)
+
+// InspectInput is the input of WorkflowInspect; exactly the query that the
+// question takes is set.
+type InspectInput struct {
+	Question string            `json:"question"`
+	By       string            `json:"by"`
+	Device   *DeviceQuery      `json:"device,omitempty"`
+	Incident *IncidentQuery    `json:"incident,omitempty"`
+	Audit    *AuditQuery       `json:"audit,omitempty"`
+	Verify   *AuditVerifyQuery `json:"verify,omitempty"`
+}
+
+// InspectResult is the result of WorkflowInspect: the answer's field is set.
+type InspectResult struct {
+	Devices   []DeviceStatus  `json:"devices,omitempty"`
+	Device    *DeviceDetail   `json:"device,omitempty"`
+	Network   *NetworkReport  `json:"network,omitempty"`
+	Drift     *DriftReport    `json:"drift,omitempty"`
+	Incidents []Incident      `json:"incidents,omitempty"`
+	Incident  *IncidentDetail `json:"incident,omitempty"`
+	Audit     *AuditPage      `json:"audit,omitempty"`
+	Verdict   *AuditVerdict   `json:"verdict,omitempty"`
+}
+
+// DeviceQuery selects devices: all of them, or one by ID.
+type DeviceQuery struct {
+	ID     string `json:"id,omitempty"`
+	Site   string `json:"site,omitempty"`
+	Region string `json:"region,omitempty"`
+}
+
+// DeviceStatus is a row of the device list: the declaration, and what the
+// store last learnt.
+type DeviceStatus struct {
+	Device
+	// State is "unknown", "healthy", "unreachable", "drifted" or "unhealthy".
+	State     string     `json:"state"`
+	CheckedAt *time.Time `json:"checked_at,omitempty"`
+	Detail    string     `json:"detail,omitempty"`
+	// LeasedBy is the workflow that holds the device now.
+	LeasedBy string `json:"leased_by,omitempty"`
+}
+
+// DeviceDetail is everything about one device.
+type DeviceDetail struct {
+	DeviceStatus
+	Baseline     string        `json:"baseline,omitempty"`
+	NetworkReset string        `json:"network_reset,omitempty"`
+	Incidents    []Incident    `json:"incidents,omitempty"`
+	Ledger       []LedgerEntry `json:"ledger,omitempty"`
+}
+
+// IncidentQuery selects incidents; newest first.
+type IncidentQuery struct {
+	ID       string `json:"id,omitempty"`
+	DeviceID string `json:"device_id,omitempty"`
+	Status   string `json:"status,omitempty"`
+	Limit    int    `json:"limit,omitempty"`
+}
+
+// Incident is one episode of trouble with one device.
+type Incident struct {
+	ID         string     `json:"id"`
+	DeviceID   string     `json:"device_id"`
+	AlertName  string     `json:"alert_name,omitempty"`
+	Status     string     `json:"status"`
+	Reason     string     `json:"reason"`
+	Detail     string     `json:"detail,omitempty"`
+	WorkflowID string     `json:"workflow_id"`
+	RunID      string     `json:"run_id"`
+	OpenedAt   time.Time  `json:"opened_at"`
+	EndedAt    *time.Time `json:"ended_at,omitempty"`
+}
+
+// IncidentDetail is an incident with its notes and what the ledger has of it.
+type IncidentDetail struct {
+	Incident
+	Notes  []Moment      `json:"notes"`
+	Ledger []LedgerEntry `json:"ledger"`
+}
+
+// AuditQuery selects entries of the ledger in order, After a sequence number.
+type AuditQuery struct {
+	DeviceID   string `json:"device_id,omitempty"`
+	WorkflowID string `json:"workflow_id,omitempty"`
+	After      int64  `json:"after,omitempty"`
+	Limit      int    `json:"limit,omitempty"`
+	// Newest returns the last Limit entries instead of the first.
+	Newest bool `json:"newest,omitempty"`
+}
+
+// LedgerEntry is one line of the ledger as it stands there.
+type LedgerEntry struct {
+	Seq        int64     `json:"seq"`
+	Time       time.Time `json:"time"`
+	Phase      string    `json:"phase"` // intent, result or event
+	Actor      string    `json:"actor"`
+	DeviceID   string    `json:"device_id"`
+	Action     string    `json:"action"`
+	Item       string    `json:"item,omitempty"`
+	Before     string    `json:"before,omitempty"`
+	After      string    `json:"after,omitempty"`
+	Outcome    string    `json:"outcome,omitempty"`
+	Reason     string    `json:"reason,omitempty"`
+	IncidentID string    `json:"incident_id,omitempty"`
+	WorkflowID string    `json:"workflow_id"`
+	RunID      string    `json:"run_id"`
+	ActivityID string    `json:"activity_id"`
+	PlanHash   string    `json:"plan_hash,omitempty"`
+	PrevHash   string    `json:"prev_hash"`
+	Hash       string    `json:"hash"`
+}
+
+// AuditPage is a page of the ledger; Next is the After of the next page, or
+// 0 when there is none.
+type AuditPage struct {
+	Entries []LedgerEntry `json:"entries"`
+	Next    int64         `json:"next,omitempty"`
+}
+
+// AuditVerifyQuery asks for a check of the whole chain. With AnchorSeq and
+// AnchorHash, which an earlier verification printed, it also finds a ledger
+// that was replaced as a whole.
+type AuditVerifyQuery struct {
+	AnchorSeq  int64  `json:"anchor_seq,omitempty"`
+	AnchorHash string `json:"anchor_hash,omitempty"`
+}
+
+// AuditVerdict is the outcome of a check of the ledger.
+type AuditVerdict struct {
+	OK      bool  `json:"ok"`
+	Entries int64 `json:"entries"`
+	// Keyed says that the chain is an HMAC with a secret key.
+	Keyed bool `json:"keyed"`
+	// HeadSeq and HeadHash are the anchor to keep for the next verification.
+	HeadSeq  int64  `json:"head_seq"`
+	HeadHash string `json:"head_hash"`
+	// Finding is "edited", "deleted", "reordered", "cut tail" or
+	// "anchor mismatch", with the entry that it names.
+	Finding string `json:"finding,omitempty"`
+	Seq     int64  `json:"seq,omitempty"`
+	Detail  string `json:"detail,omitempty"`
+}
