@@ -1,10 +1,13 @@
 package devices
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Type is the type of a point on the device.
@@ -88,6 +91,18 @@ func (p Point) scale() float64 {
 	return p.Scale
 }
 
+// scaled returns raw x scale. A scale such as 0.1 has no exact float64, its
+// inverse has: dividing by that gives the float64 nearest to the decimal
+// number that people write, so that raw 3 is 0.3 and not 0.30000000000000004,
+// and the end of a range is inside the range.
+func (p Point) scaled(raw float64) float64 {
+	s := p.scale()
+	if inverse := math.Round(1 / s); inverse > 1 && math.Abs(inverse*s-1) < 1e-12 {
+		return raw / inverse
+	}
+	return raw * s
+}
+
 // intRange returns the range of the integer types that fit in an int64.
 func (t Type) intRange() (lo, hi int64, ok bool) {
 	switch t {
@@ -112,25 +127,29 @@ func (p Point) FromRaw(r Raw) (Value, error) {
 	case Bool:
 		return r.Bool, nil
 	case String:
-		return r.Text, nil
+		return trimText(r.Text), nil
 	case Float32, Float64:
-		return r.Float * p.scale(), nil
+		// NaN differs from itself: as a value it would be drift for ever.
+		if f := p.scaled(r.Float); !math.IsNaN(f) && !math.IsInf(f, 0) {
+			return f, nil
+		}
+		return nil, fmt.Errorf("%s: the device has %v, which is not a number", p.Name, r.Float)
 	case Uint64:
 		if p.scale() != 1 {
-			return float64(r.Uint) * p.scale(), nil
+			return p.scaled(float64(r.Uint)), nil
 		}
 		return r.Uint, nil
 	}
 	if len(p.Enum) > 0 {
-		for name, n := range p.Enum {
-			if n == r.Int {
+		for _, name := range p.enumNames() {
+			if p.Enum[name] == r.Int {
 				return name, nil
 			}
 		}
 		return nil, fmt.Errorf("%s: the device has %d, which the profile does not name", p.Name, r.Int)
 	}
 	if p.scale() != 1 {
-		return float64(r.Int) * p.scale(), nil
+		return p.scaled(float64(r.Int)), nil
 	}
 	return r.Int, nil
 }
@@ -150,6 +169,10 @@ func (p Point) ToRaw(v any) (Raw, error) {
 		s, ok := v.(string)
 		if !ok {
 			return Raw{}, fmt.Errorf("%s: %v is not a text", p.Name, v)
+		}
+		s = trimText(s)
+		if strings.ContainsFunc(s, unicode.IsControl) {
+			return Raw{}, fmt.Errorf("%s: %q has a control character", p.Name, s)
 		}
 		if p.Modbus != nil && len(s) > 2*int(p.Modbus.Length) {
 			return Raw{}, fmt.Errorf("%s: %q is longer than %d bytes", p.Name, s, 2*int(p.Modbus.Length))
@@ -172,11 +195,11 @@ func (p Point) numberToRaw(v any) (Raw, error) {
 	if err != nil {
 		return Raw{}, fmt.Errorf("%s: %w", p.Name, err)
 	}
-	if (p.Min != nil && f < *p.Min) || (p.Max != nil && f > *p.Max) {
+	if (p.Min != nil && p.below(f, *p.Min)) || (p.Max != nil && p.below(*p.Max, f)) {
 		return Raw{}, fmt.Errorf("%s: %s is outside %s", p.Name, FormatValue(v), p.rangeText())
 	}
 	if p.Type == Float32 || p.Type == Float64 {
-		raw := f / p.scale()
+		raw := p.unscaled(f)
 		if p.Type == Float32 {
 			raw = float64(float32(raw))
 		}
@@ -188,16 +211,41 @@ func (p Point) numberToRaw(v any) (Raw, error) {
 	if p.scale() == 1 {
 		return p.wholeToRaw(v, f)
 	}
-	n := math.Round(f / p.scale())
-	if math.Abs(n*p.scale()-f) > math.Abs(p.scale())*1e-6 {
+	n := math.Round(p.unscaled(f))
+	if d := math.Abs(p.scaled(n) - f); d > math.Abs(p.scale())*1e-6 && d > math.Abs(f)*1e-15 {
 		return Raw{}, fmt.Errorf("%s: %s is not a multiple of %v", p.Name, FormatValue(v), p.scale())
 	}
+	// float64(MaxInt64) is 2^63, which is one too many; so is MaxUint64's.
 	lo, hi, ok := p.Type.intRange()
-	if ok && (n < float64(lo) || n > float64(hi)) || !ok && (n < 0 || n >= math.MaxUint64) {
+	if ok && (n < float64(lo) || n > float64(hi) || n >= 1<<63) || !ok && (n < 0 || n >= 1<<64) {
 		return Raw{}, fmt.Errorf("%s: %s does not fit %s", p.Name, FormatValue(v), p.Type)
 	}
-	return Raw{Int: int64(n), Uint: uint64(math.Max(n, 0))}, nil
+	if !ok {
+		return Raw{Uint: uint64(n)}, nil
+	}
+	return Raw{Int: int64(n)}, nil
 }
+
+// unscaled is the inverse of scaled.
+func (p Point) unscaled(f float64) float64 {
+	s := p.scale()
+	if inverse := math.Round(1 / s); inverse > 1 && math.Abs(inverse*s-1) < 1e-12 {
+		return f * inverse
+	}
+	return f / s
+}
+
+// below compares in the resolution of the device: a bound of 0.1 on a float32
+// includes the float32 that 0.1 becomes.
+func (p Point) below(a, b float64) bool {
+	if p.Type == Float32 {
+		return float32(p.unscaled(a)) < float32(p.unscaled(b))
+	}
+	return a < b
+}
+
+// trimText removes what registers pad a text with.
+func trimText(s string) string { return strings.Trim(s, "\x00 ") }
 
 // wholeToRaw handles unscaled integers without a detour over float64.
 func (p Point) wholeToRaw(v any, f float64) (Raw, error) {
@@ -230,7 +278,8 @@ func (p Point) wholeToRaw(v any, f float64) (Raw, error) {
 }
 
 // Canonical returns v, as YAML or an earlier reading gave it, in the form in
-// which the device would give it back.
+// which the device would give it back: the canonical value of a canonical
+// value is itself.
 func (p Point) Canonical(v any) (Value, error) {
 	r, err := p.ToRaw(v)
 	if err != nil {
@@ -245,11 +294,9 @@ func (p Point) enumNames() []string {
 		names = append(names, name)
 	}
 	// Sorted by the integer, which is the order of the device's manual.
-	for i := range names {
-		for j := i; j > 0 && p.Enum[names[j]] < p.Enum[names[j-1]]; j-- {
-			names[j], names[j-1] = names[j-1], names[j]
-		}
-	}
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(p.Enum[a], p.Enum[b]), strings.Compare(a, b))
+	})
 	return names
 }
 
