@@ -37,8 +37,11 @@ type Endpoint struct {
 }
 
 // Link reads and writes the points of one device. A failed call returns an
-// *Error; the next call starts on a fresh connection. Links are safe for
-// concurrent use; their requests go one at a time.
+// *Error; the next call starts on a fresh connection. The one exception is a
+// call that ended because the caller's own context or the driver did, before
+// anything was learnt: its error wraps ctx.Err() and has no kind, because it
+// says nothing about the device. Links are safe for concurrent use; their
+// requests go one at a time.
 type Link interface {
 	// Read returns one canonical value for each point, in order. It reads
 	// contiguous points together. Either all were read, or there is an error.
