@@ -1,0 +1,78 @@
+package inventory
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Inventory is the declared fleet. It is not changed after it was read.
+type Inventory struct {
+	Name string
+	// Regions by name.
+	Regions    map[string]Region
+	Monitoring bool
+	Tags       map[string]string
+	Security   Security
+	// Devices in the order of their IDs.
+	Devices []Device
+}
+
+// Region is a part of the fleet that has workers of its own.
+type Region struct {
+	Name string
+	// Reference is a host:port near the devices that always takes TCP
+	// connections, or "" when the region has none. When a device and the
+	// reference are both dark, the worker's own path is.
+	Reference string
+}
+
+// Security bounds what edgefleet may do to reach a device.
+type Security struct {
+	EnableEncryption bool
+	// RotationPeriod is how long credentials are used, or 0 when it is not
+	// stated.
+	RotationPeriod time.Duration
+	// AllowedNetworks holds every address that may be dialled.
+	AllowedNetworks []netip.Prefix
+}
+
+// Device is the declaration of one device.
+type Device struct {
+	ID, Site, Region string
+	// Class is one of profile.Classes.
+	Class string
+	// Profile is the name of a loaded profile.
+	Profile string
+	// Address is host:port.
+	Address string
+	// Unit is the Modbus unit ID, 1 to 247 or 255.
+	Unit uint8
+	// NetworkReset says how the device's network path is reset; nil when
+	// nothing can do it.
+	NetworkReset *NetworkReset
+	Labels       map[string]string
+	// PlaintextException says why an unencrypted protocol is accepted here.
+	PlaintextException string
+	// File and Line say where the declaration stands.
+	File string
+	Line int
+}
+
+// NetworkReset names another device, and its action that resets the path.
+type NetworkReset struct {
+	Device, Action string
+}
+
+// String returns "switch-07 cycle-port-3".
+func (r NetworkReset) String() string { return r.Device + " " + r.Action }
+
+// Device returns the declaration of a device.
+func (inv *Inventory) Device(id string) (Device, bool) {
+	i, ok := slices.BinarySearchFunc(inv.Devices, id, func(d Device, id string) int { return strings.Compare(d.ID, id) })
+	if !ok {
+		return Device{}, false
+	}
+	return inv.Devices[i], true
+}
