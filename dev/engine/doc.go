@@ -14,4 +14,9 @@
 //     operating system releases when the process ends, however it ends.
 //   - The server never ends the process: what it calls fatal becomes an error
 //     from Start, or closes Done and is told by Err.
+//
+// Temporal's server is made for a process that ends with it: after Stop some
+// of its own workers and the database connection linger, idle, until the
+// process ends. They hold no port and lose nothing; the number of engines that
+// one process can start one after the other is bounded by memory alone.
 package engine

@@ -191,35 +191,47 @@ func (e *Engine) startServerOn(ctx context.Context, p ports) error {
 	result := make(chan error, 1)
 	var server temporal.Server
 	go func() {
-		finished := false
-		defer func() {
-			if !finished {
-				result <- e.fatal.get()
-			}
-		}()
 		var err error
-		if server, err = newServer(e.database, p, logger); err == nil {
+		defer func() {
+			if fatal := e.fatal.get(); fatal != nil {
+				err = fatal
+			}
+			result <- err
+		}()
+		if server, err = buildServer(e.database, p, logger); err == nil {
 			err = server.Start()
 		}
-		finished = true
-		if fatal := e.fatal.get(); err != nil && fatal != nil {
-			err = fatal
-		}
-		result <- err
 	}()
 	select {
 	case err := <-result:
-		if server != nil {
-			stop := func(ctx context.Context) error { return stopServer(ctx, server) }
-			if err != nil {
-				return errors.Join(err, stop(ctx))
-			}
-			e.undo("Temporal server", stop)
+		if server == nil {
+			return err
 		}
-		return err
+		stop := func(ctx context.Context) error { return stopServer(ctx, server) }
+		if err != nil {
+			return errors.Join(err, stop(ctx))
+		}
+		e.undo("Temporal server", stop)
+		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("not up within %s: %w", e.opts.StartTimeout, ctx.Err())
 	}
+}
+
+// buildServer is newServer with the server's fatal errors as errors.
+func buildServer(database string, p ports, logger *serverLogger) (server temporal.Server, err error) {
+	logger.fatal.building.Store(true)
+	defer logger.fatal.building.Store(false)
+	defer func() {
+		if reason := recover(); reason != nil {
+			fatal := logger.fatal.get()
+			if fatal == nil {
+				panic(reason) // a bug, not a refusal
+			}
+			server, err = nil, fatal
+		}
+	}()
+	return newServer(database, p, logger)
 }
 
 // stopServer bounds the server's own Stop, which takes no context.

@@ -17,6 +17,9 @@ type fatal struct {
 	once     sync.Once
 	err      error
 	occurred chan struct{}
+	// building is set while the server is put together, which happens in
+	// one goroutine of ours.
+	building atomic.Bool
 	// stopping is set when Stop begins.
 	stopping atomic.Bool
 }
@@ -43,7 +46,9 @@ func (f *fatal) get() error {
 // serverLogger gives the server's warnings and errors to zap. The server calls
 // Fatal where a program of its own would exit, for example when a port is
 // taken; this process has workers and a fleet to look after, so that only the
-// goroutine ends, and the engine reports it.
+// goroutine ends, and the engine reports it. While the server is put together
+// that takes a panic, which our goroutine recovers, because the server's
+// lazily made values don't let a goroutine exit.
 type serverLogger struct {
 	zap   *zap.Logger
 	fatal *fatal
@@ -83,7 +88,11 @@ func (l *serverLogger) Fatal(msg string, tags ...tag.Tag) {
 	if !l.quiet() {
 		l.zap.Error(msg, fields(tags)...)
 	}
-	l.fatal.record(fatalError(msg, tags))
+	err := fatalError(msg, tags)
+	l.fatal.record(err)
+	if l.fatal.building.Load() {
+		panic(err)
+	}
 	runtime.Goexit()
 }
 
