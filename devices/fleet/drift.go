@@ -1,0 +1,75 @@
+package fleet
+
+import (
+	"context"
+
+	"edgefleet/devices"
+	"edgefleet/devices/baseline"
+)
+
+// SettingDrift is a setting that differs from the baseline, as
+// devices.Point.Text renders its values.
+type SettingDrift struct {
+	Setting, Want, Got, Unit string
+}
+
+// DriftReport is the comparison of a device with its baseline.
+type DriftReport struct {
+	DeviceID string
+	// Baseline and Version are empty when no baseline selects the device:
+	// then there is nothing to compare, and Checked is 0.
+	Baseline, Version string
+	// Checked counts the settings that were compared.
+	Checked int
+	// Drifted in the order of addresses.
+	Drifted []SettingDrift
+}
+
+// Drift compares a device with its baseline. A setting that cannot be read is
+// an error, never an absence of drift. A device without a baseline has nothing
+// to compare, and is not asked.
+//
+// It takes one request for each contiguous run of the baseline's settings (at
+// most 100 registers each): one for a whole feeder-rtu.
+func (o *Operator) Drift(ctx context.Context, id string) (DriftReport, error) {
+	d, _, err := o.fleet.Device(id)
+	if err != nil {
+		return DriftReport{}, err
+	}
+	desired, ok := o.fleet.Baseline(d)
+	if !ok {
+		return DriftReport{DeviceID: id}, nil
+	}
+	t, err := o.open(ctx, id)
+	if err != nil {
+		return DriftReport{}, err
+	}
+	defer t.link.Close()
+	got, err := t.read(ctx, points(desired.Settings))
+	if err != nil {
+		return DriftReport{}, err
+	}
+	return compare(id, desired, got), nil
+}
+
+func compare(id string, desired baseline.Desired, got []devices.Value) DriftReport {
+	report := DriftReport{DeviceID: id, Baseline: desired.Baseline, Version: desired.Version, Checked: len(desired.Settings)}
+	for i, s := range desired.Settings {
+		if got[i] != s.Value {
+			report.Drifted = append(report.Drifted, drifted(s, got[i]))
+		}
+	}
+	return report
+}
+
+func drifted(s devices.Setting, got devices.Value) SettingDrift {
+	return SettingDrift{Setting: s.Point.Name, Want: s.Point.Text(s.Value), Got: s.Point.Text(got), Unit: s.Point.Unit}
+}
+
+func points(settings []devices.Setting) []devices.Point {
+	out := make([]devices.Point, len(settings))
+	for i, s := range settings {
+		out[i] = s.Point
+	}
+	return out
+}

@@ -1,0 +1,202 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"edgefleet/devices"
+	"edgefleet/devices/dial"
+	"edgefleet/devices/inventory"
+	"edgefleet/devices/profile"
+)
+
+// Dialer is what Probe needs of package dial: its stages, one by one.
+type Dialer interface {
+	Resolve(ctx context.Context, ep devices.Endpoint) ([]netip.AddrPort, error)
+	Connect(ctx context.Context, ep devices.Endpoint, addrs []netip.AddrPort) (net.Conn, error)
+}
+
+// Options are what an Operator works with.
+type Options struct {
+	Fleet *Fleet
+	// Drivers of the protocols; each device's has to be among them.
+	Drivers []devices.Driver
+	// Dialer is dial.Dialer{} when it is nil.
+	Dialer Dialer
+	// ConnectTimeout and ResponseTimeout are for every request; 0 leaves the
+	// drivers' defaults, 3 s and 2 s.
+	ConnectTimeout, ResponseTimeout time.Duration
+}
+
+// Operator does operations on the devices of one loaded fleet. It is safe for
+// concurrent use, keeps no connection of its own, and costs nothing to make:
+// a fleet that was loaded anew gets a new one over the same drivers. Two
+// changes to one device at a time are kept apart by the caller's lease.
+type Operator struct {
+	fleet   *Fleet
+	drivers map[string]devices.Driver
+	dialer  Dialer
+	opts    Options
+}
+
+// New returns an operator. It fails when a declared device speaks a protocol
+// for which there is no driver.
+func New(o Options) (*Operator, error) {
+	op := &Operator{fleet: o.Fleet, drivers: map[string]devices.Driver{}, dialer: o.Dialer, opts: o}
+	if op.dialer == nil {
+		op.dialer = dial.Dialer{}
+	}
+	for _, d := range o.Drivers {
+		op.drivers[d.Protocol()] = d
+	}
+	for _, d := range o.Fleet.Inventory.Devices {
+		if p := o.Fleet.Profiles[d.Profile]; op.drivers[p.Protocol] == nil {
+			return nil, fmt.Errorf("%s:%d: %s speaks %s, for which this program has no driver", d.File, d.Line, d.ID, p.Protocol)
+		}
+	}
+	return op, nil
+}
+
+// Fleet returns the fleet that the operator works on.
+func (o *Operator) Fleet() *Fleet { return o.fleet }
+
+// target is a declared device with its model and an open link.
+type target struct {
+	inventory.Device
+	model *profile.Profile
+	link  devices.Link
+}
+
+func (o *Operator) open(ctx context.Context, id string) (*target, error) {
+	d, p, err := o.fleet.Device(id)
+	if err != nil {
+		return nil, err
+	}
+	link, err := o.drivers[p.Protocol].Open(ctx, o.endpoint(d, p))
+	if err != nil {
+		return nil, err
+	}
+	return &target{Device: d, model: p, link: link}, nil
+}
+
+func (o *Operator) endpoint(d inventory.Device, p *profile.Profile) devices.Endpoint {
+	return devices.Endpoint{
+		DeviceID: d.ID, Address: d.Address, Unit: d.Unit,
+		Allowed:        o.fleet.Inventory.Security.AllowedNetworks,
+		ConnectTimeout: o.opts.ConnectTimeout, ResponseTimeout: o.opts.ResponseTimeout,
+		Gap: p.Quirks.Gap, OnlyWriteMultiple: p.Quirks.OnlyWriteMultiple,
+	}
+}
+
+func (t *target) fail(kind devices.Kind, op string, err error) error {
+	return &devices.Error{Kind: kind, Device: t.ID, Op: op, Err: err}
+}
+
+// read reads points, of which some may be the same: a condition can be on a
+// setting, and two conditions on one point.
+func (t *target) read(ctx context.Context, points []devices.Point) ([]devices.Value, error) {
+	var unique []devices.Point
+	at := make(map[string]int, len(points))
+	for _, p := range points {
+		if _, known := at[p.Name]; !known {
+			at[p.Name] = len(unique)
+			unique = append(unique, p)
+		}
+	}
+	if len(unique) == 0 {
+		return nil, ctx.Err()
+	}
+	got, err := t.link.Read(ctx, unique)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]devices.Value, len(points))
+	for i, p := range points {
+		out[i] = got[at[p.Name]]
+	}
+	return out, nil
+}
+
+// identityMismatch says in words what the device is instead of what its
+// profile expects, or "" when it is what it has to be. It takes one request
+// for points that stand together.
+func (t *target) identityMismatch(ctx context.Context) (string, error) {
+	var points []devices.Point
+	var want []devices.Value
+	for _, id := range t.model.Identity {
+		if id.Equals != nil {
+			points, want = append(points, id.Point), append(want, id.Equals)
+		}
+	}
+	got, err := t.read(ctx, points)
+	if err != nil {
+		return "", err
+	}
+	for i, pt := range points {
+		if got[i] != want[i] {
+			return fmt.Sprintf("the device at %s is not a %s: its %s is %q, and %q was expected",
+				t.Address, t.model.Name, pt.Name, pt.Text(got[i]), pt.Text(want[i])), nil
+		}
+	}
+	return "", nil
+}
+
+// mayWrite fails when the device is not what it is declared to be, or its
+// interlock holds. It takes one request for the identity, and one for each
+// table in which the interlock has points.
+func (t *target) mayWrite(ctx context.Context) error {
+	mismatch, err := t.identityMismatch(ctx)
+	if err != nil {
+		return err
+	}
+	if mismatch != "" {
+		return t.fail(devices.Rejected, "check the identity", errors.New(mismatch+"; correct the fleet file, or find out who exchanged the device"))
+	}
+	return t.checkInterlock(ctx)
+}
+
+func (t *target) checkInterlock(ctx context.Context) error {
+	if len(t.model.Interlock) == 0 {
+		return nil
+	}
+	points := make([]devices.Point, len(t.model.Interlock))
+	for i, lock := range t.model.Interlock {
+		points[i] = lock.Point
+	}
+	got, err := t.read(ctx, points)
+	if err != nil {
+		return err
+	}
+	for i, lock := range t.model.Interlock {
+		if lock.Holds(got[i]) {
+			return t.fail(devices.Rejected, "check the interlock", fmt.Errorf("%s: %s", lock.Condition, lock.Tell))
+		}
+	}
+	return nil
+}
+
+// pause waits, unless the context ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// say calls a progress callback, if there is one.
+func say(progress func(string), format string, args ...any) {
+	if progress != nil {
+		progress(fmt.Sprintf(format, args...))
+	}
+}
