@@ -1,0 +1,290 @@
+package modbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"edgefleet/devices"
+	"edgefleet/devices/dial"
+)
+
+// DefaultResponseTimeout bounds the wait for an answer when the endpoint
+// states no ResponseTimeout.
+const DefaultResponseTimeout = 2 * time.Second
+
+// line is the physical link to one endpoint address.
+type line struct {
+	key  string
+	pool *pool
+	refs int // guarded by pool.mu
+
+	// transaction numbers the requests, over all connections.
+	transaction atomic.Uint32
+
+	// turn is held by the one who may use the fields below. It is first come,
+	// first served.
+	turn     *semaphore.Weighted
+	conn     net.Conn
+	idle     *time.Timer
+	lastUsed time.Time
+	// failedAt and failure are the last connection attempt, when it failed.
+	failedAt time.Time
+	failure  *devices.Error
+
+	// connected says, to those without the turn, that conn is not nil.
+	connected atomic.Bool
+}
+
+// fault is why a request failed, before it is known what that means for the
+// caller: the same fault is Unreachable for a read and Indeterminate for a
+// write that was sent.
+type fault struct {
+	kind devices.Kind // "" says nothing about the device
+	sent bool         // at least one byte may have reached the device
+	err  error
+}
+
+func (f *fault) Error() string { return f.err.Error() }
+func (f *fault) Unwrap() error { return f.err }
+
+// exchange sends one request and returns its answer, which readAnswer has
+// checked. Its error is a *fault.
+func (l *line) exchange(ctx context.Context, ep *devices.Endpoint, request []byte, write bool) ([]byte, error) {
+	if err := checkRequest(request); err != nil {
+		return nil, &fault{kind: devices.Unsupported, err: err}
+	}
+	asked := time.Now()
+	ctx, release := l.pool.bind(ctx)
+	defer release()
+	if l.turn.Acquire(ctx, 1) != nil {
+		return nil, &fault{err: fmt.Errorf("waiting for the line: %w", end(ctx))}
+	}
+	defer l.release()
+	if l.pool.base.Err() != nil {
+		return nil, &fault{err: ErrClosed}
+	}
+	answer, f := l.request(ctx, ep, request, write, asked)
+	if f != nil {
+		return nil, f
+	}
+	return answer, nil
+}
+
+// request makes the exchange; the caller has the turn.
+func (l *line) request(ctx context.Context, ep *devices.Endpoint, request []byte, write bool, asked time.Time) ([]byte, *fault) {
+	if err := l.pause(ctx, ep.Gap); err != nil {
+		return nil, &fault{err: fmt.Errorf("waiting for the gap between requests: %w", err)}
+	}
+	reused, f := l.ready(ctx, ep, asked)
+	if f != nil {
+		return nil, f
+	}
+	answer, f := l.talk(ctx, ep, request)
+	if f == nil || write || !reused || !closedSilently(f) {
+		return answer, f
+	}
+	// The device had closed the idle line, and the notice of it crossed with
+	// the request. A read does no harm when it is made twice.
+	if f := l.connect(ctx, ep); f != nil {
+		return nil, f
+	}
+	return l.talk(ctx, ep, request)
+}
+
+// pause waits until gap has passed since the last use of the line.
+func (l *line) pause(ctx context.Context, gap time.Duration) error {
+	wait := time.Until(l.lastUsed.Add(gap))
+	if gap <= 0 || wait <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return end(ctx)
+	}
+}
+
+// ready sees to it that there is a connection that ep may use. It is reused
+// when it was open before.
+func (l *line) ready(ctx context.Context, ep *devices.Endpoint, asked time.Time) (reused bool, f *fault) {
+	if l.conn != nil {
+		if !allowed(l.conn, ep) {
+			return false, &fault{kind: devices.Auth, err: fmt.Errorf("%s is outside allowed_networks", l.conn.RemoteAddr())}
+		}
+		if !stale(l.conn) {
+			return true, nil
+		}
+		l.drop()
+	}
+	if l.failure != nil && l.failedAt.After(asked) {
+		return false, dialFault(l.failure)
+	}
+	return false, l.connect(ctx, ep)
+}
+
+func (l *line) connect(ctx context.Context, ep *devices.Endpoint) *fault {
+	l.failure = nil
+	if err := l.pool.takeSlot(ctx); err != nil {
+		return &fault{err: fmt.Errorf("waiting for one of the other connections to close: %w", end(ctx))}
+	}
+	conn, err := l.pool.dialer.Dial(ctx, *ep)
+	if err != nil {
+		l.pool.slots.Release(1)
+		var e *devices.Error
+		if !errors.As(err, &e) {
+			return &fault{err: fmt.Errorf("connecting: %w", end(ctx))}
+		}
+		// What a caller may dial is its own affair; that nobody answered
+		// holds for all who were waiting.
+		if e.Kind == devices.Unreachable {
+			l.failedAt, l.failure = time.Now(), e
+		}
+		return dialFault(e)
+	}
+	l.conn = conn
+	l.connected.Store(true)
+	if l.idle == nil {
+		l.idle = time.AfterFunc(l.pool.idleClose, l.closeIdle)
+	} else {
+		l.idle.Reset(l.pool.idleClose)
+	}
+	return nil
+}
+
+func dialFault(e *devices.Error) *fault {
+	return &fault{kind: e.Kind, err: fmt.Errorf("%s: %w", e.Op, e.Err)}
+}
+
+// talk sends the request and reads the answer, within the response time-out
+// and ctx. After any fault there is no connection.
+func (l *line) talk(ctx context.Context, ep *devices.Endpoint, request []byte) ([]byte, *fault) {
+	conn, timeout := l.conn, ep.ResponseTimeout
+	if timeout <= 0 {
+		timeout = DefaultResponseTimeout
+	}
+	defer func() { l.lastUsed = time.Now() }()
+	_ = conn.SetDeadline(time.Now().Add(timeout))
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+
+	f := &fault{}
+	answer, err := []byte(nil), error(nil)
+	if ctx.Err() == nil {
+		var n int
+		n, err = conn.Write(request)
+		f.sent = n > 0
+	} else {
+		err = ctx.Err()
+	}
+	if err == nil {
+		answer, err = readAnswer(conn, request)
+	}
+	unspoilt := stop()
+	if err == nil {
+		if !unspoilt {
+			// The answer counts, but the end of ctx may still be about to
+			// force the deadline, which must not hit the next request.
+			l.drop()
+		} else {
+			l.idle.Reset(l.pool.idleClose)
+		}
+		return answer, nil
+	}
+	l.drop()
+	f.kind, f.err = devices.Unreachable, err
+	var bad *badAnswer
+	switch {
+	case errors.As(err, &bad):
+		f.kind = bad.kind
+	case ctx.Err() != nil:
+		f.kind, f.err = "", fmt.Errorf("waiting for the answer: %w", end(ctx))
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		f.err = fmt.Errorf("within %v: %w", timeout, err)
+	}
+	return nil, f
+}
+
+// drop closes the connection, if there is one; the caller has the turn.
+func (l *line) drop() {
+	if l.conn == nil {
+		return
+	}
+	_ = l.conn.Close()
+	l.conn = nil
+	l.connected.Store(false)
+	l.idle.Stop()
+	l.pool.slots.Release(1)
+}
+
+// closeIdle is called by the idle timer. It queues for the turn like a request,
+// so that it cannot miss a line that is in use just now.
+func (l *line) closeIdle() {
+	if l.turn.Acquire(l.pool.base, 1) != nil {
+		return
+	}
+	if rest := time.Until(l.lastUsed.Add(l.pool.idleClose)); rest <= 0 {
+		l.drop()
+	} else if l.conn != nil {
+		l.idle.Reset(rest)
+	}
+	l.release()
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
+	l.pool.forget(l)
+}
+
+// release gives up the turn, and after it the connection when another line
+// waits for one and nobody has taken the turn since.
+func (l *line) release() {
+	l.turn.Release(1)
+	if l.pool.wanting.Load() > 0 && l.turn.TryAcquire(1) {
+		l.drop()
+		l.turn.Release(1)
+	}
+}
+
+// end says why ctx ended: ErrClosed, or ctx.Err().
+func end(ctx context.Context) error {
+	if cause := context.Cause(ctx); errors.Is(cause, ErrClosed) {
+		return cause
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// The deadline has passed, and the timer that says so is about to fire.
+	return context.DeadlineExceeded
+}
+
+// allowed says whether the open connection leads where ep may go: another
+// caller with other allowed_networks may have opened it.
+func allowed(conn net.Conn, ep *devices.Endpoint) bool {
+	remote, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+	return err == nil && dial.Allowed(remote.Addr(), ep.Allowed)
+}
+
+// closedSilently says that the peer closed the connection before it answered
+// a single byte.
+func closedSilently(f *fault) bool {
+	var c *cut
+	if errors.As(f.err, &c) && c.got > 0 || f.kind != devices.Unreachable {
+		return false
+	}
+	for _, sign := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(f.err, sign) {
+			return true
+		}
+	}
+	return false
+}
