@@ -63,12 +63,15 @@ func (o *Operator) ApplyBaseline(ctx context.Context, id string, j Journal, prog
 	if !ok {
 		return ApplyReport{DeviceID: id}, nil
 	}
-	item, prior, err := openItem(ctx, j, id, itemOf(desired), NotApplied, Partial, Failed, Unknown)
+	item, prior, err := openItem(ctx, j, id, itemOf(desired), NotApplied, Partial, Failed)
 	if err != nil {
 		return ApplyReport{}, err
 	}
 	a := &apply{desired: desired, journal: j, progress: progress,
 		report: ApplyReport{DeviceID: id, Baseline: desired.Baseline, Version: desired.Version}}
+	if prior != nil && prior.Outcome == Unknown {
+		return ApplyReport{}, &devices.Error{Kind: devices.Rejected, Device: id, Op: "write settings", Err: errors.New(prior.Detail)}
+	}
 	if prior != nil && prior.Outcome != "" {
 		a.change = prior.Change
 		a.reportAll()
@@ -245,8 +248,8 @@ func (a *apply) end(ctx context.Context, o Outcome, detail string, err error) er
 }
 
 // readBack reads until the settings are as wanted or the profile's bound has
-// passed, and returns the last reading. With once, or when the caller has
-// given up, the first reading is the last.
+// passed, and returns the last reading. With once, the first reading is the
+// last. When the caller gives up before, there is an error.
 func (a *apply) readBack(ctx context.Context, want []devices.Setting, once bool) ([]devices.Value, error) {
 	settle := a.model.Settle
 	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), settle.UpTo+recordWithin)
@@ -261,8 +264,12 @@ func (a *apply) readBack(ctx context.Context, want []devices.Setting, once bool)
 		if err == nil && a.classify(want, got).done() {
 			return got, nil
 		}
-		if once || ctx.Err() != nil || time.Now().Add(interval).After(deadline) {
+		if once || time.Now().Add(interval).After(deadline) {
 			return got, err
+		}
+		if ctx.Err() != nil {
+			// Too early to say that it did not happen.
+			return nil, errors.Join(ctx.Err(), err)
 		}
 		if err := pause(detached, interval); err != nil {
 			return nil, err

@@ -54,8 +54,8 @@ type Captured struct {
 // Outcome is what came of an intent. The set is closed.
 type Outcome string
 
-// The outcomes. After NotApplied, Partial, Failed and Unknown, another attempt
-// at the operation reads the device and decides anew; a reset does not.
+// The outcomes. After NotApplied, Partial and Failed, another attempt at the
+// operation looks at the device and decides anew; the others are final.
 const (
 	// Applied: written, and read back as wanted.
 	Applied Outcome = "applied"
@@ -67,7 +67,8 @@ const (
 	Partial Outcome = "partly_applied"
 	// Failed: the device refused it, or did not keep it.
 	Failed Outcome = "failed"
-	// Unknown: nobody can tell whether it happened.
+	// Unknown: nobody can tell whether it happened, or the device has what
+	// was neither there before nor to be written.
 	Unknown Outcome = "indeterminate"
 )
 

@@ -44,7 +44,7 @@ const pulseWithin = 15 * time.Second
 // never repeated, the outcome is indeterminate, and the device is waited for
 // all the same. A reset that has its result is only waited for.
 //
-// Progress, which may be nil, is called at least every five seconds.
+// Progress, which may be nil, is called at least every ten seconds.
 //
 // It takes four requests to the outlet (identity, counter, write, counter) and
 // one for each look at the device.
@@ -213,7 +213,7 @@ const (
 const likely = 1000
 
 // confirm reads the counter until it moves or the action's bound has passed.
-// It outlives the caller by one reading: the pulse has been sent.
+// It outlives the caller by one reading, because the pulse has been sent.
 func (r *reset) confirm(ctx context.Context) (movement, error) {
 	before, err := strconv.ParseInt(r.change.Before[r.action.Confirm.Name], 10, 64)
 	if err != nil {
@@ -231,8 +231,12 @@ func (r *reset) confirm(ctx context.Context) (movement, error) {
 			}
 			return counted, nil
 		}
-		if ctx.Err() != nil || time.Now().Add(interval).After(deadline) {
+		if time.Now().Add(interval).After(deadline) {
 			return still, err
+		}
+		if ctx.Err() != nil {
+			// Too early to say that it did not happen.
+			return still, errors.Join(ctx.Err(), err)
 		}
 		if err := pause(detached, interval); err != nil {
 			return still, err
