@@ -38,7 +38,21 @@ func (c *Conn) Explain(err error) error {
 	return err
 }
 
+// Away tells an error of a server that is down, too busy or out of reach from
+// one of a server that looked at the call and said no: the same call may well
+// succeed later, and others now will fare no better.
+func Away(err error) bool {
+	switch codeOf(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Canceled:
+		return true
+	}
+	return false
+}
+
 func codeOf(err error) codes.Code {
+	if errors.Is(err, context.Canceled) {
+		return codes.Canceled
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return codes.DeadlineExceeded
 	}

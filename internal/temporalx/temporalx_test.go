@@ -231,3 +231,18 @@ func TestFlagsComeFromTheCommandLineAndTheEnvironment(t *testing.T) {
 	require.NoError(t, app.Run([]string{"x", "--temporal-address", "t:1"}))
 	require.Equal(t, temporalx.Options{Address: "t:1", Namespace: "plant"}, got)
 }
+
+func TestAwayTellsAServerThatIsDownFromOneThatRefuses(t *testing.T) {
+	conn := &temporalx.Conn{Address: "a:1", Namespace: "n"}
+	for _, err := range []error{
+		context.DeadlineExceeded, context.Canceled, serviceerror.NewUnavailable("x"), serviceerror.NewDeadlineExceeded("x"),
+		serviceerror.NewResourceExhausted(enumspb.RESOURCE_EXHAUSTED_CAUSE_RPS_LIMIT, "x"), status.Error(codes.Unavailable, "x"),
+	} {
+		require.True(t, temporalx.Away(err), err)
+		require.True(t, temporalx.Away(conn.Explain(err)), err)
+	}
+	for _, err := range []error{nil, errors.New("x"), serviceerror.NewInvalidArgument("x"), serviceerror.NewPermissionDenied("x", ""), serviceerror.NewNamespaceNotFound("n")} {
+		require.False(t, temporalx.Away(err), err)
+		require.False(t, temporalx.Away(conn.Explain(err)), err)
+	}
+}

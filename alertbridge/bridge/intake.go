@@ -1,0 +1,232 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	sdkclient "go.temporal.io/sdk/client"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"edgefleet/internal/temporalx"
+	"edgefleet/workflows/contract"
+)
+
+// Summary is what became of a message, and the body of its answer.
+type Summary struct {
+	Started    int `json:"started"`
+	Duplicates int `json:"duplicates"`
+	Signalled  int `json:"signalled"`
+	Ignored    int `json:"ignored"`
+	Refused    int `json:"refused"`
+	// Failed counts alerts that Temporal did not acknowledge; above 0 the
+	// message is answered 503.
+	Failed    int    `json:"failed"`
+	Truncated uint64 `json:"truncated,omitempty"`
+	Error     string `json:"error,omitempty"`
+}
+
+// errNotAttempted is the error of a call that was not made because Temporal
+// had just proved to be away, or the message's time was over.
+var errNotAttempted = errors.New("not attempted: Temporal did not answer for another alert of this message")
+
+// intake takes in messages: it decides about every alert and carries out the
+// decisions against Temporal, so many at a time.
+type intake struct {
+	temporal   Temporal
+	log        *zap.Logger
+	metrics    *metrics
+	perMessage int
+	slots      chan struct{} // shared by all messages
+	callTime   time.Duration
+	now        func() time.Time
+}
+
+// call is one call to Temporal that an alert asks for.
+type call struct {
+	episode contract.Episode
+	// resolvedAt is when the alert ended, and zero for a start.
+	resolvedAt time.Time
+	options    sdkclient.StartWorkflowOptions
+	input      contract.RemediateInput
+}
+
+// take works on a message until every alert in it is dealt with or ctx ends.
+func (in *intake) take(ctx context.Context, m Message, routes Routes) Summary {
+	s := Summary{Truncated: m.TruncatedAlerts}
+	if m.TruncatedAlerts > 0 {
+		in.metrics.truncated.Add(float64(m.TruncatedAlerts))
+		in.log.Warn("Alertmanager left alerts out of a message: set max_alerts of its receiver to 0",
+			zap.Uint64("alerts", m.TruncatedAlerts), zap.String("receiver", m.Receiver))
+	}
+	calls := make([]call, 0, len(m.Alerts))
+	for _, a := range m.Alerts {
+		c, verdict, why := in.decide(a, routes)
+		switch verdict {
+		case verdictIgnore:
+			s.Ignored++
+		case verdictRefuse:
+			s.Refused++
+			in.metrics.refused.WithLabelValues(string(why.reason)).Inc()
+			in.log.Warn("alert refused", zap.String("reason", string(why.reason)), zap.String("detail", why.detail),
+				zap.String("alert", cut(a.Labels[labelAlertName], maxAlertName)), zap.String("fingerprint", cut(a.Fingerprint, 64)), zap.String("receiver", m.Receiver))
+		case verdictCall:
+			calls = append(calls, c)
+		}
+	}
+	in.carryOut(ctx, calls, &s)
+	return s
+}
+
+type verdict int
+
+const (
+	verdictIgnore verdict = iota
+	verdictRefuse
+	verdictCall
+)
+
+// decide says what one alert asks for. It talks to nobody.
+func (in *intake) decide(a Alert, routes Routes) (call, verdict, *refusal) {
+	if why := readable(a); why != nil {
+		in.metrics.alerts.WithLabelValues("other").Inc()
+		return call{}, verdictRefuse, why
+	}
+	in.metrics.alerts.WithLabelValues(a.Status).Inc()
+	// What edgefleet itself raises asks for a person. A broad route must not
+	// turn one failed remediation into an endless row of them.
+	if a.Labels[labelAlertName] == contract.AlertRemediationFailed {
+		in.metrics.ignored.WithLabelValues(ignoredOwnAlert).Inc()
+		return call{}, verdictIgnore, nil
+	}
+	route, ok := routes.Match(a.Labels)
+	if !ok {
+		in.metrics.ignored.WithLabelValues(ignoredNoRoute).Inc()
+		return call{}, verdictIgnore, nil
+	}
+	episode, why := episodeOf(a, route.DeviceLabel)
+	if why != nil {
+		return call{}, verdictRefuse, why
+	}
+	c := call{episode: episode}
+	if a.Status == statusResolved {
+		if c.resolvedAt = a.EndsAt; c.resolvedAt.IsZero() {
+			c.resolvedAt = in.now()
+		}
+		return c, verdictCall, nil
+	}
+	if c.options, c.input, why = startOf(a, episode, route); why != nil {
+		return call{}, verdictRefuse, why
+	}
+	return c, verdictCall, nil
+}
+
+// carryOut makes the calls, and adds what came of them to s. Once Temporal
+// proves to be away it begins no more: the message will be sent again.
+//
+// The order is drawn anew each time. A message that is too large for the time
+// it has would otherwise spend every resend on the alerts that it began with.
+func (in *intake) carryOut(ctx context.Context, calls []call, s *Summary) {
+	rand.Shuffle(len(calls), func(i, j int) { calls[i], calls[j] = calls[j], calls[i] })
+	var (
+		mu   sync.Mutex
+		away atomic.Bool
+		// The zero Group's goroutines never return an error: what fails is
+		// counted, and does not cancel the others.
+		group errgroup.Group
+	)
+	group.SetLimit(in.perMessage)
+	for _, c := range calls {
+		group.Go(func() error {
+			err := errNotAttempted
+			var happened bool
+			if !away.Load() {
+				happened, err = in.carryOutOne(ctx, c)
+			}
+			if err != nil && (errors.Is(err, errNotAttempted) || temporalx.Away(err)) {
+				away.Store(true)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			in.count(c, happened, err, s)
+			return nil
+		})
+	}
+	_ = group.Wait()
+}
+
+// carryOutOne makes one call. Happened says that it changed something: a run
+// was started, or one was there to be signalled.
+func (in *intake) carryOutOne(ctx context.Context, c call) (happened bool, err error) {
+	select {
+	case in.slots <- struct{}{}:
+		defer func() { <-in.slots }()
+	case <-ctx.Done():
+		return false, errNotAttempted
+	}
+	// Both cases may have been ready.
+	if ctx.Err() != nil {
+		return false, errNotAttempted
+	}
+	ctx, cancel := context.WithTimeout(ctx, in.callTime)
+	defer cancel()
+	if !c.resolvedAt.IsZero() {
+		return in.temporal.SignalWorkflow(ctx, c.episode.WorkflowID(), contract.SignalAlertResolved, c.resolvedAt)
+	}
+	begin := in.now()
+	happened, err = in.temporal.StartWorkflow(ctx, c.options, contract.WorkflowRemediate, c.input)
+	in.metrics.startTime.Observe(in.now().Sub(begin).Seconds())
+	return happened, err
+}
+
+// count adds one outcome to the summary, the metrics and the log.
+func (in *intake) count(c call, happened bool, err error, s *Summary) {
+	id := zap.String("workflow", c.episode.WorkflowID())
+	signal := !c.resolvedAt.IsZero()
+	if err != nil {
+		s.Failed++
+		// The first cause tells more than what was given up because of it.
+		if s.Error == "" || s.Error == errNotAttempted.Error() {
+			s.Error = err.Error()
+		}
+		in.log.Debug("not acknowledged", id, zap.Bool("signal", signal), zap.Error(err))
+		if signal {
+			in.metrics.signals.WithLabelValues(resultFailed).Inc()
+		} else {
+			in.metrics.startFailures.WithLabelValues(failureOf(err)).Inc()
+		}
+		return
+	}
+	switch {
+	case signal && happened:
+		s.Signalled++
+		in.metrics.signals.WithLabelValues(resultSent).Inc()
+		in.log.Info("alert resolved, remediation told", id)
+	case signal:
+		in.metrics.signals.WithLabelValues(resultNoWorkflow).Inc()
+		in.log.Debug("alert resolved, no remediation is running", id)
+	case happened:
+		s.Started++
+		in.metrics.starts.Inc()
+		in.log.Info("remediation started", id, zap.String("device", c.episode.DeviceID), zap.String("alert", c.episode.AlertName),
+			zap.String("runbook", c.input.Runbook.Path), zap.String("function", c.input.Runbook.Function))
+	default:
+		s.Duplicates++
+		in.metrics.duplicates.Inc()
+		in.log.Debug("remediation is there already", id)
+	}
+}
+
+func failureOf(err error) string {
+	switch {
+	case errors.Is(err, errNotAttempted):
+		return failureNotAttempted
+	case temporalx.Away(err):
+		return failureAway
+	}
+	return failureRefused
+}
