@@ -1,0 +1,256 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// The phases of a ledger entry.
+const (
+	PhaseIntent = "intent" // about to be done; its result follows, or is unknown
+	PhaseResult = "result" // what came of the intent
+	PhaseEvent  = "event"  // something that happened, without an effect of its own
+)
+
+// MaxBusy is how far ahead the deadline of a write in flight can be, because
+// nobody else gets the device before.
+const MaxBusy = time.Hour
+
+// Record is what a caller says of a ledger entry; the store adds the rest.
+// WorkflowID, RunID, ActivityID, Action and Item (which may be empty) are the
+// key under which a retried activity finds its entry again.
+type Record struct {
+	Actor      string `json:"actor"`
+	DeviceID   string `json:"device_id"`
+	Action     string `json:"action"`
+	Item       string `json:"item,omitempty"`
+	Before     string `json:"before,omitempty"`
+	After      string `json:"after,omitempty"`
+	Outcome    string `json:"outcome,omitempty"`
+	Reason     string `json:"reason,omitempty"`
+	IncidentID string `json:"incident_id,omitempty"`
+	WorkflowID string `json:"workflow_id"`
+	RunID      string `json:"run_id"`
+	ActivityID string `json:"activity_id"`
+	PlanHash   string `json:"plan_hash,omitempty"`
+}
+
+// LedgerEntry is one line of the ledger as it stands there. Time is UTC with
+// microseconds; the hashes are 64 hexadecimal digits.
+type LedgerEntry struct {
+	Seq        int64     `json:"seq"`
+	Time       time.Time `json:"time"`
+	Phase      string    `json:"phase"`
+	Actor      string    `json:"actor"`
+	DeviceID   string    `json:"device_id"`
+	Action     string    `json:"action"`
+	Item       string    `json:"item,omitempty"`
+	Before     string    `json:"before,omitempty"`
+	After      string    `json:"after,omitempty"`
+	Outcome    string    `json:"outcome,omitempty"`
+	Reason     string    `json:"reason,omitempty"`
+	IncidentID string    `json:"incident_id,omitempty"`
+	WorkflowID string    `json:"workflow_id"`
+	RunID      string    `json:"run_id"`
+	ActivityID string    `json:"activity_id"`
+	PlanHash   string    `json:"plan_hash,omitempty"`
+	PrevHash   string    `json:"prev_hash"`
+	Hash       string    `json:"hash"`
+}
+
+// EffectKey is the identity of an effect: which activity does what to which
+// item.
+type EffectKey struct {
+	WorkflowID, RunID, ActivityID, Action, Item string
+}
+
+// Key returns the identity under which the record is appended once.
+func (r Record) Key() EffectKey {
+	return EffectKey{r.WorkflowID, r.RunID, r.ActivityID, r.Action, r.Item}
+}
+
+func (k EffectKey) String() string {
+	return fmt.Sprintf("%s %q of activity %s in %s (run %s)", k.Action, k.Item, k.ActivityID, k.WorkflowID, k.RunID)
+}
+
+// Record returns the part of the entry that its caller gave.
+func (e LedgerEntry) Record() Record {
+	return Record{
+		Actor: e.Actor, DeviceID: e.DeviceID, Action: e.Action, Item: e.Item, Before: e.Before, After: e.After,
+		Outcome: e.Outcome, Reason: e.Reason, IncidentID: e.IncidentID,
+		WorkflowID: e.WorkflowID, RunID: e.RunID, ActivityID: e.ActivityID, PlanHash: e.PlanHash,
+	}
+}
+
+func (r *Record) check() error {
+	return checkFields(
+		field{"actor", &r.Actor, maxKeyText, true},
+		field{"device ID", &r.DeviceID, maxKeyText, true},
+		field{"action", &r.Action, maxKeyText, true},
+		field{"item", &r.Item, maxKeyText, false},
+		field{"before", &r.Before, maxText, false},
+		field{"after", &r.After, maxText, false},
+		field{"outcome", &r.Outcome, maxText, false},
+		field{"reason", &r.Reason, maxText, false},
+		field{"incident ID", &r.IncidentID, maxKeyText, false},
+		field{"workflow ID", &r.WorkflowID, maxWorkflow, true},
+		field{"run ID", &r.RunID, maxKeyText, true},
+		field{"activity ID", &r.ActivityID, maxKeyText, true},
+		field{"plan hash", &r.PlanHash, maxKeyText, false},
+	)
+}
+
+// AppendIntent notes that a write to a device is about to happen, which is the
+// permission to do it: the device's lease has to have the given token
+// (ErrLeaseLost otherwise, and nothing is appended), and is busy until
+// busyUntil, the deadline of the write, so that nobody else gets the device
+// before. Called again for the same key, it checks the lease and extends its
+// deadline while there is no result yet, and returns the earlier entry; with
+// other content it is ErrLedgerConflict.
+func (s *Store) AppendIntent(ctx context.Context, rec Record, token int64, busyUntil time.Time) (LedgerEntry, error) {
+	err := rec.check()
+	if now := s.now(); err == nil && !busyUntil.After(now) {
+		err = invalidf("the deadline %s of the write has passed", busyUntil.UTC().Format(time.RFC3339Nano))
+	} else if err == nil && busyUntil.Sub(now) > MaxBusy {
+		err = invalidf("the deadline %s of the write is more than %s away", busyUntil.UTC().Format(time.RFC3339Nano), MaxBusy)
+	}
+	if err != nil {
+		return LedgerEntry{}, fmt.Errorf("append intent: %w", err)
+	}
+	e, err := write(ctx, s, func(t *txn) (LedgerEntry, error) {
+		e, found, err := t.findSame(PhaseIntent, rec)
+		if err != nil {
+			return LedgerEntry{}, err
+		}
+		if err := t.checkLease(rec.DeviceID, token); err != nil {
+			return LedgerEntry{}, err
+		}
+		if found {
+			if _, done, err := t.find(PhaseResult, rec.Key()); err != nil || done {
+				return e, err
+			}
+		} else if e, err = t.append(PhaseIntent, rec); err != nil {
+			return LedgerEntry{}, err
+		}
+		return e, t.beginWrite(e, token, busyUntil)
+	})
+	if err != nil {
+		return LedgerEntry{}, fmt.Errorf("append intent for %s: %w", rec.DeviceID, err)
+	}
+	return e, nil
+}
+
+// AppendResult notes what came of an intent, which has to be there
+// (ErrNoIntent); the intent's write is then no longer in flight. It needs no
+// lease, and is appended even when the device has gone to another workflow,
+// because it is what happened. Called again it returns the earlier entry; with
+// other content it is ErrLedgerConflict.
+func (s *Store) AppendResult(ctx context.Context, rec Record) (LedgerEntry, error) {
+	if err := rec.check(); err != nil {
+		return LedgerEntry{}, fmt.Errorf("append result: %w", err)
+	}
+	e, err := write(ctx, s, func(t *txn) (LedgerEntry, error) {
+		earlier, found, err := t.findSame(PhaseResult, rec)
+		if err != nil || found {
+			return earlier, err
+		}
+		intent, intended, err := t.find(PhaseIntent, rec.Key())
+		if err != nil {
+			return LedgerEntry{}, err
+		}
+		if !intended || intent.DeviceID != rec.DeviceID {
+			return LedgerEntry{}, fmt.Errorf("%w: %s", ErrNoIntent, rec.Key())
+		}
+		e, err := t.append(PhaseResult, rec)
+		if err != nil {
+			return LedgerEntry{}, err
+		}
+		return e, t.endWrite(intent)
+	})
+	if err != nil {
+		return LedgerEntry{}, fmt.Errorf("append result for %s: %w", rec.DeviceID, err)
+	}
+	return e, nil
+}
+
+// AppendEvent notes something that happened without being a write to a device,
+// such as an approval. Called again it returns the earlier entry; with other
+// content it is ErrLedgerConflict.
+func (s *Store) AppendEvent(ctx context.Context, rec Record) (LedgerEntry, error) {
+	if err := rec.check(); err != nil {
+		return LedgerEntry{}, fmt.Errorf("append event: %w", err)
+	}
+	e, err := write(ctx, s, func(t *txn) (LedgerEntry, error) { return t.appendOnce(PhaseEvent, rec) })
+	if err != nil {
+		return LedgerEntry{}, fmt.Errorf("append event for %s: %w", rec.DeviceID, err)
+	}
+	return e, nil
+}
+
+func (t *txn) appendOnce(phase string, rec Record) (LedgerEntry, error) {
+	earlier, found, err := t.findSame(phase, rec)
+	if err != nil || found {
+		return earlier, err
+	}
+	return t.append(phase, rec)
+}
+
+// append adds an entry to the chain; the caller has seen that its key is free.
+func (t *txn) append(phase string, rec Record) (LedgerEntry, error) {
+	if err := t.loadHead(); err != nil {
+		t.failed = err
+		return LedgerEntry{}, err
+	}
+	if t.headErr != nil {
+		return LedgerEntry{}, t.headErr
+	}
+	e := LedgerEntry{
+		Seq: t.head.Count + 1, Time: t.now, Phase: phase,
+		Actor: rec.Actor, DeviceID: rec.DeviceID, Action: rec.Action, Item: rec.Item, Before: rec.Before, After: rec.After,
+		Outcome: rec.Outcome, Reason: rec.Reason, IncidentID: rec.IncidentID,
+		WorkflowID: rec.WorkflowID, RunID: rec.RunID, ActivityID: rec.ActivityID, PlanHash: rec.PlanHash,
+		PrevHash: t.head.LastHash,
+	}
+	e.Hash = t.w.s.hash.entry(e)
+	_, err := t.exec(`INSERT INTO ledger (`+ledgerColumns+`)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`,
+		e.Seq, micros(e.Time), e.Phase, e.Actor, e.DeviceID, e.Action, e.Item, e.Before, e.After,
+		e.Outcome, e.Reason, e.IncidentID, e.WorkflowID, e.RunID, e.ActivityID, e.PlanHash, e.PrevHash, e.Hash)
+	if err != nil {
+		return LedgerEntry{}, err
+	}
+	t.head.Count, t.head.LastHash, t.headDirty = e.Seq, e.Hash, true
+	return e, nil
+}
+
+const ledgerColumns = `seq, time, phase, actor, device_id, action, item, before, after,
+	outcome, reason, incident_id, workflow_id, run_id, activity_id, plan_hash, prev_hash, hash`
+
+const selectByKey = `SELECT ` + ledgerColumns + ` FROM ledger
+	WHERE workflow_id = $1 AND run_id = $2 AND activity_id = $3 AND action = $4 AND item = $5 AND phase = $6`
+
+func scanEntry(e *LedgerEntry, scan func(...any) error) error {
+	var at int64
+	err := scan(&e.Seq, &at, &e.Phase, &e.Actor, &e.DeviceID, &e.Action, &e.Item, &e.Before, &e.After,
+		&e.Outcome, &e.Reason, &e.IncidentID, &e.WorkflowID, &e.RunID, &e.ActivityID, &e.PlanHash, &e.PrevHash, &e.Hash)
+	e.Time = fromMicros(at)
+	return err
+}
+
+func (t *txn) find(phase string, k EffectKey) (e LedgerEntry, found bool, err error) {
+	err = t.rows(func(scan func(...any) error) error {
+		found = true
+		return scanEntry(&e, scan)
+	}, selectByKey, k.WorkflowID, k.RunID, k.ActivityID, k.Action, k.Item, phase)
+	return e, found, err
+}
+
+// findSame is find, but refuses an entry that says something else than rec.
+func (t *txn) findSame(phase string, rec Record) (LedgerEntry, bool, error) {
+	e, found, err := t.find(phase, rec.Key())
+	if err == nil && found && e.Record() != rec {
+		return LedgerEntry{}, false, fmt.Errorf("%w: entry %d, %s of %s", ErrLedgerConflict, e.Seq, phase, rec.Key())
+	}
+	return e, found, err
+}
