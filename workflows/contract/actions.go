@@ -121,3 +121,14 @@ type IncidentReport struct {
 	IncidentID string `json:"incident_id"`
 	Status     string `json:"status"`
 }
+
+// MustAction returns the declaration of an action that the caller knows to be
+// in the catalogue; another name is a bug and panics.
+func MustAction(name string) Action {
+	for _, a := range Actions() {
+		if a.Name == name {
+			return a
+		}
+	}
+	panic("contract: no action " + name)
+}

@@ -56,6 +56,8 @@ const (
 	ErrUnsupported   = "unsupported"
 	ErrIndeterminate = "indeterminate"
 
+	// ErrTimeout says that an action did not end within its time.
+	ErrTimeout = "timeout"
 	// ErrOwnPath says that the worker's own way to the region is down, so
 	// that nothing can be said of the device.
 	ErrOwnPath = "own_path_down"
@@ -69,6 +71,9 @@ const (
 	ErrLeaseHeld = "lease_held"
 	// ErrStore says that the store did not answer; retryable.
 	ErrStore = "store"
+	// ErrInternal is what has no better name: a bug, or a time-out of our own;
+	// retryable.
+	ErrInternal = "internal"
 	// ErrRunbook says that the runbook itself failed: its bug or its fail().
 	ErrRunbook = "runbook"
 	// ErrBudget says that the runbook spent its budget of steps or memory.

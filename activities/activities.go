@@ -1,0 +1,97 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/worker"
+	"go.uber.org/zap"
+
+	"edgefleet/devices/fleet"
+	"edgefleet/internal/pager"
+	"edgefleet/internal/store"
+	"edgefleet/workflows/contract"
+)
+
+// Dependencies are what activities work with.
+type Dependencies struct {
+	// Operator returns the operator over the fleet directory that counts now.
+	Operator func() *fleet.Operator
+	Store    *store.Store
+	Pager    *pager.Pager
+	// Closed says whether a workflow run has ended; see Closed in the worker.
+	Closed func(ctx context.Context, owner store.Owner) (bool, error)
+	// WebURL is where a person looks at workflows, or "".
+	WebURL     string
+	Logger     *zap.Logger
+	Registerer prometheus.Registerer
+}
+
+// Activities implements the catalogue. Device activities need the region's
+// network, central ones only the store.
+type Activities struct {
+	deps    Dependencies
+	metrics *metrics
+}
+
+// New returns the activities.
+func New(d Dependencies) *Activities {
+	return &Activities{deps: d, metrics: newMetrics(d.Registerer)}
+}
+
+// RegisterDevice registers what runs on a region's queue.
+func (a *Activities) RegisterDevice(r worker.ActivityRegistry) {
+	register(a, r, contract.ActionCheckNetwork, a.checkNetwork)
+	register(a, r, contract.ActionTriggerNetworkReset, a.triggerNetworkReset)
+	register(a, r, contract.ActionDetectConfigDrift, a.detectConfigDrift)
+	register(a, r, contract.ActionApplyBaselineConfig, a.applyBaselineConfig)
+	register(a, r, contract.ActionVerifyDevice, a.verifyDevice)
+	register(a, r, contract.AskDeviceProbe, a.askProbe)
+	register(a, r, contract.AskDeviceDrift, a.askDrift)
+}
+
+// RegisterCentral registers what runs on contract.TaskQueue.
+func (a *Activities) RegisterCentral(r worker.ActivityRegistry) {
+	register(a, r, contract.ActionUpdateIncidentStatus, a.updateIncidentStatus)
+	register(a, r, contract.ActivityBegin, a.begin)
+	register(a, r, contract.ActivityFinish, a.finish)
+	register(a, r, contract.ActivityEscalate, a.escalate)
+	register(a, r, contract.ActivityRecord, a.record)
+	register(a, r, contract.AskDeviceList, a.askDeviceList)
+	register(a, r, contract.AskDeviceShow, a.askDeviceShow)
+	register(a, r, contract.AskIncidentList, a.askIncidentList)
+	register(a, r, contract.AskIncidentShow, a.askIncidentShow)
+	register(a, r, contract.AskAuditList, a.askAuditList)
+	register(a, r, contract.AskAuditVerify, a.askAuditVerify)
+}
+
+// register puts an activity behind the border: its errors become Temporal's,
+// and its outcomes are counted.
+func register[In, Out any](a *Activities, r worker.ActivityRegistry, name string, f func(context.Context, In) (Out, error)) {
+	r.RegisterActivityWithOptions(func(ctx context.Context, in In) (Out, error) {
+		began := time.Now()
+		out, err := f(ctx, in)
+		a.metrics.observe(name, time.Since(began), err)
+		if err != nil && !errors.Is(err, context.Canceled) {
+			info := activity.GetInfo(ctx)
+			a.deps.Logger.Info("activity failed", zap.String("activity", name), zap.Error(err),
+				zap.Int32("attempt", info.Attempt), zap.String("workflow", info.WorkflowExecution.ID),
+				zap.String("run", info.WorkflowExecution.RunID))
+		}
+		return out, toTemporal(err)
+	}, activity.RegisterOptions{Name: name})
+}
+
+func owner(ctx context.Context) store.Owner {
+	e := activity.GetInfo(ctx).WorkflowExecution
+	return store.Owner{WorkflowID: e.ID, RunID: e.RunID}
+}
+
+// beat returns a progress function that heartbeats, so that a cancelled or
+// timed-out activity ends and a dead worker is noticed.
+func beat(ctx context.Context) func(string) {
+	return func(text string) { activity.RecordHeartbeat(ctx, text) }
+}

@@ -1,0 +1,99 @@
+package activities
+
+import (
+	"context"
+	"errors"
+
+	"go.temporal.io/sdk/temporal"
+
+	"edgefleet/devices"
+	"edgefleet/devices/fleet"
+	"edgefleet/internal/pager"
+	"edgefleet/internal/store"
+	"edgefleet/workflows/contract"
+)
+
+// kinds maps the kinds of device errors to error types of the contract, and
+// says whether asking again can help.
+var kinds = map[devices.Kind]struct {
+	reason string
+	retry  bool
+}{
+	devices.Unreachable:   {contract.ErrUnreachable, true},
+	devices.Busy:          {contract.ErrBusy, true},
+	devices.Rejected:      {contract.ErrRejected, false},
+	devices.Auth:          {contract.ErrAuth, false},
+	devices.Unsupported:   {contract.ErrUnsupported, false},
+	devices.Indeterminate: {contract.ErrIndeterminate, true},
+	devices.OwnPath:       {contract.ErrOwnPath, true},
+}
+
+// reasonError carries a reason of the contract through this layer.
+type reasonError struct {
+	reason string
+	retry  bool
+	err    error
+}
+
+func (e *reasonError) Error() string { return e.err.Error() }
+func (e *reasonError) Unwrap() error { return e.err }
+
+func permanent(reason string, err error) error { return &reasonError{reason, false, err} }
+func transient(reason string, err error) error { return &reasonError{reason, true, err} }
+
+// reasonOf returns the bounded reason of an error, which is the error's type
+// in Temporal and the label of the metric, and whether a retry can help.
+func reasonOf(err error) (reason string, retry bool) {
+	var own *reasonError
+	switch {
+	case errors.As(err, &own):
+		return own.reason, own.retry
+	case errors.Is(err, store.ErrLeaseLost):
+		return contract.ErrLeaseLost, false
+	case errors.Is(err, store.ErrLeaseHeld):
+		return contract.ErrLeaseHeld, true
+	case errors.Is(err, store.ErrNotFound):
+		return contract.ErrNotFound, false
+	case errors.Is(err, pager.ErrNotConfigured):
+		return contract.ErrConfig, false
+	case errors.Is(err, fleet.ErrUnknownDevice):
+		return contract.ErrUnknownDevice, false
+	case store.IsTransient(err):
+		return contract.ErrStore, true
+	case refusedByStore(err):
+		return contract.ErrStore, false
+	}
+	if k, ok := kinds[devices.KindOf(err)]; ok {
+		return k.reason, k.retry
+	}
+	return contract.ErrInternal, true
+}
+
+// refusedByStore says that the store will say the same again: the request is
+// wrong, or the ledger is not to be trusted until a person has looked.
+func refusedByStore(err error) bool {
+	for _, e := range []error{store.ErrInvalid, store.ErrIncidentEnded, store.ErrLedgerConflict,
+		store.ErrNoIntent, store.ErrLedgerDamaged, store.ErrLedgerKey, store.ErrDamaged, store.ErrNewerSchema} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// toTemporal is the border: what leaves an activity is nil, the context's own
+// error, or an application error with one of the contract's types.
+func toTemporal(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) {
+		return err
+	}
+	reason, retry := reasonOf(err)
+	if retry {
+		return temporal.NewApplicationErrorWithCause(err.Error(), reason, err)
+	}
+	return temporal.NewNonRetryableApplicationError(err.Error(), reason, err)
+}

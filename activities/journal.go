@@ -1,0 +1,124 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+
+	"edgefleet/devices/fleet"
+	"edgefleet/internal/store"
+	"edgefleet/workflows/contract"
+)
+
+// journal is fleet.Journal over the store, for one activity: what an earlier
+// attempt of the same activity recorded is found by workflow, run and activity
+// ID, and every intent checks the caller's lease in the transaction in which
+// it is written.
+type journal struct {
+	store *store.Store
+	scope contract.Scope
+	// action is the catalogue's name, which the ledger shows.
+	action string
+	// change is what an earlier attempt's intent was, but for what the ledger
+	// keeps of it: item, before and after.
+	change     fleet.Change
+	workflowID string
+	runID      string
+	activityID string
+}
+
+// takeUpWithin bounds a write that goes on after an attempt that died.
+const takeUpWithin = 30 * time.Second
+
+func newJournal(ctx context.Context, s *store.Store, scope contract.Scope, action string, change fleet.Change) *journal {
+	info := activity.GetInfo(ctx)
+	change.Within = takeUpWithin
+	return &journal{
+		store: s, scope: scope, action: action, change: change,
+		workflowID: info.WorkflowExecution.ID, runID: info.WorkflowExecution.RunID, activityID: info.ActivityID,
+	}
+}
+
+func (j *journal) Capture(ctx context.Context, device string, values []fleet.Captured) error {
+	settings := make([]store.Setting, len(values))
+	for i, v := range values {
+		settings[i] = store.Setting{Name: v.Setting, Value: v.Value, Unit: v.Unit}
+	}
+	_, err := j.store.CaptureSettings(ctx, store.Capture{
+		DeviceID: device, WorkflowID: j.workflowID, RunID: j.runID, ActivityID: j.activityID, Settings: settings,
+	})
+	return err
+}
+
+func (j *journal) Prior(ctx context.Context, item string) (*fleet.Record, error) {
+	key := store.EffectKey{WorkflowID: j.workflowID, RunID: j.runID, ActivityID: j.activityID, Action: j.action, Item: item}
+	intent, err := j.store.FindIntent(ctx, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	rec := &fleet.Record{Change: j.change}
+	rec.Change.Item = item
+	if err := errors.Join(decodeValues(intent.Before, &rec.Change.Before), decodeValues(intent.After, &rec.Change.After)); err != nil {
+		return nil, fmt.Errorf("ledger entry %d: %w", intent.Seq, err)
+	}
+	result, err := j.store.FindResult(ctx, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return rec, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	rec.Outcome, rec.Detail = fleet.Outcome(result.Outcome), result.Reason
+	return rec, nil
+}
+
+func (j *journal) Intent(ctx context.Context, c fleet.Change) error {
+	rec := j.record(c)
+	rec.Reason = j.scope.Reason
+	_, err := j.store.AppendIntent(ctx, rec, j.scope.LeaseToken, time.Now().Add(c.Within))
+	return err
+}
+
+func (j *journal) Result(ctx context.Context, c fleet.Change, o fleet.Outcome, detail string) error {
+	rec := j.record(c)
+	rec.Outcome, rec.Reason = string(o), detail
+	_, err := j.store.AppendResult(ctx, rec)
+	return err
+}
+
+func (j *journal) record(c fleet.Change) store.Record {
+	return store.Record{
+		Actor: j.scope.Actor.String(), DeviceID: j.scope.DeviceID, Action: j.action, Item: c.Item,
+		Before: encodeValues(c.Before), After: encodeValues(c.After), IncidentID: j.scope.IncidentID,
+		WorkflowID: j.workflowID, RunID: j.runID, ActivityID: j.activityID,
+	}
+}
+
+// encodeValues renders values as JSON, in which the keys of a map are sorted:
+// the same change is the same entry.
+func encodeValues(values map[string]string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	out, err := json.Marshal(values)
+	if err != nil {
+		// A map of strings always has a rendering.
+		panic(err)
+	}
+	return string(out)
+}
+
+func decodeValues(text string, into *map[string]string) error {
+	*into = map[string]string{}
+	if text == "" {
+		return nil
+	}
+	return json.Unmarshal([]byte(text), into)
+}

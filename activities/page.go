@@ -1,0 +1,90 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.uber.org/zap"
+
+	"edgefleet/internal/pager"
+	"edgefleet/internal/store"
+	"edgefleet/workflows/contract"
+)
+
+// pageFor is how long an escalation stays raised when nobody ends it.
+const pageFor = 24 * time.Hour
+
+// escalate raises the alert that pages a person. Alertmanager knows an alert by
+// its labels, so a retry does not page twice.
+func (a *Activities) escalate(ctx context.Context, in contract.EscalateInput) (bool, error) {
+	own := owner(ctx)
+	now := activity.GetInfo(ctx).ScheduledTime
+	cause := ""
+	if in.Alert != nil {
+		cause = in.Alert.Name
+	}
+	page := pager.Alert{
+		Labels: a.pageLabels(in.DeviceID, cause),
+		Annotations: map[string]string{
+			"summary":     "edgefleet could not heal " + in.DeviceID,
+			"description": in.Detail,
+			"incident":    in.IncidentID,
+			"workflow":    own.WorkflowID,
+		},
+		StartsAt: now, EndsAt: now.Add(pageFor), GeneratorURL: a.webURL(own),
+	}
+	err := a.deps.Pager.Post(ctx, page)
+	switch {
+	case err == nil:
+		a.metrics.pages.WithLabelValues("ok").Inc()
+		return true, nil
+	case errors.Is(err, pager.ErrNotConfigured):
+		a.metrics.pages.WithLabelValues("failed").Inc()
+		return false, err
+	}
+	a.metrics.pages.WithLabelValues("failed").Inc()
+	return false, transient(contract.ErrUnreachable, err)
+}
+
+func (a *Activities) pageLabels(deviceID, cause string) map[string]string {
+	labels := map[string]string{
+		"alertname": contract.AlertRemediationFailed, "severity": "critical", "device_id": deviceID,
+	}
+	if cause != "" {
+		labels["cause"] = cause
+	}
+	if d, _, err := a.deps.Operator().Fleet().Device(deviceID); err == nil {
+		labels["site"], labels["region"] = d.Site, d.Region
+	}
+	return labels
+}
+
+// endPage ends what an earlier, failed remediation of the device raised. When
+// Alertmanager does not take it, the page ends by itself after pageFor.
+func (a *Activities) endPage(ctx context.Context, deviceID string) {
+	escalated, err := a.deps.Store.Incidents(ctx, store.IncidentQuery{DeviceID: deviceID, Status: store.StatusEscalated, Limit: 1})
+	if err != nil || len(escalated) == 0 {
+		return
+	}
+	last := escalated[0]
+	if last.EndedAt == nil || time.Since(*last.EndedAt) > pageFor {
+		return
+	}
+	err = a.deps.Pager.Post(ctx, pager.Alert{
+		Labels: a.pageLabels(deviceID, last.AlertName), StartsAt: *last.EndedAt, EndsAt: time.Now(),
+	})
+	if err != nil && !errors.Is(err, pager.ErrNotConfigured) {
+		a.deps.Logger.Warn("the page of an earlier remediation was not ended", zap.String("device", deviceID), zap.Error(err))
+	}
+}
+
+// webURL is the run's page in the Temporal Web UI, or "".
+func (a *Activities) webURL(o store.Owner) string {
+	if a.deps.WebURL == "" {
+		return ""
+	}
+	return a.deps.WebURL + "/workflows/" + url.PathEscape(o.WorkflowID) + "/" + o.RunID
+}

@@ -1,0 +1,172 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"edgefleet/internal/store"
+	"edgefleet/workflows/contract"
+)
+
+// shown is how many incidents and ledger entries a device's page has.
+const shown = 10
+
+func (a *Activities) askProbe(ctx context.Context, q contract.DeviceQuery) (contract.NetworkReport, error) {
+	return a.probe(ctx, q.ID)
+}
+
+func (a *Activities) askDrift(ctx context.Context, q contract.DeviceQuery) (contract.DriftReport, error) {
+	return a.drift(ctx, q.ID)
+}
+
+func (a *Activities) askDeviceList(ctx context.Context, q contract.DeviceQuery) ([]contract.DeviceStatus, error) {
+	states, err := all(func(after string) ([]store.DeviceState, error) { return a.deps.Store.DeviceStates(ctx, after, 1000) },
+		func(s store.DeviceState) string { return s.DeviceID })
+	if err != nil {
+		return nil, err
+	}
+	leases, err := all(func(after string) ([]store.Lease, error) { return a.deps.Store.Leases(ctx, after, 1000) },
+		func(l store.Lease) string { return l.DeviceID })
+	if err != nil {
+		return nil, err
+	}
+	out := []contract.DeviceStatus{}
+	for _, d := range a.deps.Operator().Fleet().Inventory.Devices {
+		if (q.Site != "" && q.Site != d.Site) || (q.Region != "" && q.Region != d.Region) {
+			continue
+		}
+		status := contract.DeviceStatus{Device: wireDevice(d), State: stateUnknown}
+		if s, ok := states[d.ID]; ok {
+			status.State, status.Detail, status.CheckedAt = s.State, s.Detail, &s.CheckedAt
+		}
+		if l, ok := leases[d.ID]; ok {
+			status.LeasedBy = l.WorkflowID
+		}
+		out = append(out, status)
+	}
+	return out, nil
+}
+
+// all reads every page of a list that is ordered by an ID.
+func all[T any](page func(after string) ([]T, error), id func(T) string) (map[string]T, error) {
+	out := map[string]T{}
+	for after := ""; ; {
+		list, err := page(after)
+		if err != nil {
+			return nil, err
+		}
+		if len(list) == 0 {
+			return out, nil
+		}
+		for _, item := range list {
+			after = id(item)
+			out[after] = item
+		}
+	}
+}
+
+func (a *Activities) askDeviceShow(ctx context.Context, q contract.DeviceQuery) (contract.DeviceDetail, error) {
+	f := a.deps.Operator().Fleet()
+	d, _, err := f.Device(q.ID)
+	if err != nil {
+		return contract.DeviceDetail{}, err
+	}
+	out := contract.DeviceDetail{DeviceStatus: contract.DeviceStatus{Device: wireDevice(d), State: stateUnknown}}
+	if desired, ok := f.Baseline(d); ok {
+		out.Baseline = desired.Baseline + " " + desired.Version
+	}
+	if d.NetworkReset != nil {
+		out.NetworkReset = d.NetworkReset.String()
+	}
+	state, err := a.deps.Store.DeviceState(ctx, q.ID)
+	switch {
+	case err == nil:
+		out.State, out.Detail, out.CheckedAt = state.State, state.Detail, &state.CheckedAt
+	case !errors.Is(err, store.ErrNotFound):
+		return out, err
+	}
+	lease, err := a.deps.Store.LeaseOf(ctx, q.ID)
+	switch {
+	case err == nil:
+		out.LeasedBy = lease.WorkflowID
+	case !errors.Is(err, store.ErrNotFound):
+		return out, err
+	}
+	if out.Incidents, err = a.askIncidentList(ctx, contract.IncidentQuery{DeviceID: q.ID, Limit: shown}); err != nil {
+		return out, err
+	}
+	page, err := a.askAuditList(ctx, contract.AuditQuery{DeviceID: q.ID, Limit: shown, Newest: true})
+	out.Ledger = page.Entries
+	return out, err
+}
+
+func (a *Activities) askIncidentList(ctx context.Context, q contract.IncidentQuery) ([]contract.Incident, error) {
+	list, err := a.deps.Store.Incidents(ctx, store.IncidentQuery{DeviceID: q.DeviceID, Status: q.Status, Limit: q.Limit})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]contract.Incident, len(list))
+	for i, row := range list {
+		out[i] = contract.Incident(row)
+	}
+	return out, nil
+}
+
+func (a *Activities) askIncidentShow(ctx context.Context, q contract.IncidentQuery) (contract.IncidentDetail, error) {
+	row, err := a.deps.Store.Incident(ctx, q.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return contract.IncidentDetail{}, permanent(contract.ErrNotFound, fmt.Errorf("no incident %q; see edgefleet incident list", q.ID))
+	}
+	if err != nil {
+		return contract.IncidentDetail{}, err
+	}
+	out := contract.IncidentDetail{Incident: contract.Incident(row)}
+	notes, err := a.deps.Store.Notes(ctx, q.ID)
+	if err != nil {
+		return out, err
+	}
+	for _, n := range notes {
+		out.Notes = append(out.Notes, contract.Moment(n))
+	}
+	page, err := a.deps.Store.ListLedger(ctx, store.LedgerQuery{IncidentID: q.ID, Limit: 200})
+	out.Ledger = wireEntries(page.Entries)
+	return out, err
+}
+
+// maxPage bounds the text in a page of the ledger, in bytes: Temporal takes
+// 2 MiB in one payload, and JSON may need more bytes than the text has.
+const maxPage = 512 << 10
+
+func (a *Activities) askAuditList(ctx context.Context, q contract.AuditQuery) (contract.AuditPage, error) {
+	page, err := a.deps.Store.ListLedger(ctx, store.LedgerQuery{
+		DeviceID: q.DeviceID, WorkflowID: q.WorkflowID, After: q.After, Limit: q.Limit, Newest: q.Newest})
+	if err != nil {
+		return contract.AuditPage{}, err
+	}
+	size := 0
+	for i, e := range page.Entries {
+		size += len(e.Before) + len(e.After) + len(e.Outcome) + len(e.Reason)
+		if size <= maxPage || i == 0 {
+			continue
+		}
+		if q.Newest {
+			return contract.AuditPage{Entries: wireEntries(page.Entries[len(page.Entries)-i:])}, nil
+		}
+		return contract.AuditPage{Entries: wireEntries(page.Entries[:i]), Next: page.Entries[i-1].Seq}, nil
+	}
+	return contract.AuditPage{Entries: wireEntries(page.Entries), Next: page.Next}, nil
+}
+
+func wireEntries(list []store.LedgerEntry) []contract.LedgerEntry {
+	out := make([]contract.LedgerEntry, len(list))
+	for i, e := range list {
+		out[i] = contract.LedgerEntry(e)
+	}
+	return out
+}
+
+func (a *Activities) askAuditVerify(ctx context.Context, q contract.AuditVerifyQuery) (contract.AuditVerdict, error) {
+	v, err := a.deps.Store.Verify(ctx, store.Anchor{Seq: q.AnchorSeq, Hash: q.AnchorHash})
+	return contract.AuditVerdict(v), err
+}

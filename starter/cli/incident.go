@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/urfave/cli/v2"
+
+	"edgefleet/workflows/contract"
+)
+
+func (a *App) incidentCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "incident",
+		Usage: "look at incidents",
+		Subcommands: []*cli.Command{
+			{Name: "list", Usage: "list incidents, newest first", Action: a.incidentList,
+				Flags: []cli.Flag{outputFlag(),
+					&cli.StringFlag{Name: "device", Usage: "only of this device"},
+					&cli.StringFlag{Name: "status", Usage: "only with this status: open, investigating, mitigated, resolved, cleared, escalated, cancelled or abandoned"},
+					&cli.IntFlag{Name: "limit", Value: 50, Usage: "at most this many"}}},
+			{Name: "show", Usage: "show an incident, its notes and what the ledger has of it", ArgsUsage: "ID",
+				Flags: []cli.Flag{outputFlag()}, Action: a.incidentShow},
+		},
+	}
+}
+
+func (a *App) incidentList(c *cli.Context) error {
+	if err := firstError(noArgs(c), checkOutput(c)); err != nil {
+		return err
+	}
+	out, err := a.ask(c, contract.InspectInput{Question: contract.AskIncidentList, Incident: &contract.IncidentQuery{
+		DeviceID: c.String("device"), Status: c.String("status"), Limit: c.Int("limit")}})
+	if err != nil {
+		return err
+	}
+	return a.show(c, nonNil(out.Incidents), func(w io.Writer) { incidentTable(w, out.Incidents) })
+}
+
+func incidentTable(w io.Writer, incidents []contract.Incident) {
+	rows := make([][]string, 0, len(incidents))
+	for _, i := range incidents {
+		rows = append(rows, []string{i.ID, i.DeviceID, dash(i.AlertName), i.Status, stamp(i.OpenedAt), stampPtr(i.EndedAt), i.Detail})
+	}
+	table(w, "INCIDENT|DEVICE|ALERT|STATUS|OPENED (UTC)|ENDED (UTC)|DETAIL", rows)
+}
+
+func (a *App) incidentShow(c *cli.Context) error {
+	id, err := oneArg(c, "incident ID")
+	if err := firstError(err, checkOutput(c)); err != nil {
+		return err
+	}
+	out, err := a.ask(c, contract.InspectInput{Question: contract.AskIncidentShow, Incident: &contract.IncidentQuery{ID: id}})
+	if err != nil {
+		return err
+	}
+	i := out.Incident
+	return a.show(c, i, func(w io.Writer) {
+		fields(w, "incident", i.ID, "device", i.DeviceID, "alert", i.AlertName, "status", i.Status, "reason", i.Reason,
+			"detail", i.Detail, "opened (UTC)", stamp(i.OpenedAt), "ended (UTC)", stampPtr(i.EndedAt),
+			"workflow", i.WorkflowID, "run", i.RunID)
+		if len(i.Notes) > 0 {
+			fmt.Fprintln(w, "\nnotes")
+			for _, n := range i.Notes {
+				fmt.Fprintf(w, "  %s  %s\n", stamp(n.At), oneLine(n.Text))
+			}
+		}
+		if len(i.Ledger) > 0 {
+			fmt.Fprintln(w)
+			ledgerTable(w, i.Ledger)
+		}
+	})
+}

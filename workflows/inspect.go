@@ -1,0 +1,69 @@
+package workflows
+
+import (
+	"fmt"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"edgefleet/workflows/contract"
+)
+
+// inspectTimeout bounds one question: a person waits for the answer.
+const inspectTimeout = 2 * time.Minute
+
+// Inspect answers one question of the command line by one activity, so that
+// the asker needs nothing but Temporal. Questions to a device go to the queue
+// of the device's region, which takes one activity more to find out.
+func Inspect(ctx workflow.Context, in contract.InspectInput) (contract.InspectResult, error) {
+	var out contract.InspectResult
+	err := inspect(ctx, in, &out)
+	return out, err
+}
+
+func inspect(ctx workflow.Context, in contract.InspectInput, out *contract.InspectResult) error {
+	switch in.Question {
+	case contract.AskDeviceList:
+		return ask(ctx, in, contract.TaskQueue, in.Device, &out.Devices)
+	case contract.AskDeviceShow:
+		return ask(ctx, in, contract.TaskQueue, in.Device, &out.Device)
+	case contract.AskDeviceProbe, contract.AskDeviceDrift:
+		return askDevice(ctx, in, out)
+	case contract.AskIncidentList:
+		return ask(ctx, in, contract.TaskQueue, in.Incident, &out.Incidents)
+	case contract.AskIncidentShow:
+		return ask(ctx, in, contract.TaskQueue, in.Incident, &out.Incident)
+	case contract.AskAuditList:
+		return ask(ctx, in, contract.TaskQueue, in.Audit, &out.Audit)
+	case contract.AskAuditVerify:
+		return ask(ctx, in, contract.TaskQueue, in.Verify, &out.Verdict)
+	}
+	return temporal.NewNonRetryableApplicationError(
+		fmt.Sprintf("unknown question %q: the worker may be older than the command line", in.Question), contract.ErrNotFound, nil)
+}
+
+func askDevice(ctx workflow.Context, in contract.InspectInput, out *contract.InspectResult) error {
+	show := in
+	show.Question = contract.AskDeviceShow
+	var device *contract.DeviceDetail
+	if err := ask(ctx, show, contract.TaskQueue, in.Device, &device); err != nil {
+		return err
+	}
+	queue := contract.RegionQueue(device.Region)
+	if in.Question == contract.AskDeviceProbe {
+		return ask(ctx, in, queue, in.Device, &out.Network)
+	}
+	return ask(ctx, in, queue, in.Device, &out.Drift)
+}
+
+func ask(ctx workflow.Context, in contract.InspectInput, queue string, query, answer any) error {
+	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:              queue,
+		StartToCloseTimeout:    time.Minute,
+		ScheduleToCloseTimeout: inspectTimeout,
+		Summary:                in.Question + ", asked by " + in.By,
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: 200 * time.Millisecond, MaximumAttempts: 3},
+	})
+	return workflow.ExecuteActivity(ctx, in.Question, query).Get(ctx, answer)
+}

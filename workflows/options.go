@@ -1,0 +1,70 @@
+package workflows
+
+import (
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"edgefleet/workflows/contract"
+)
+
+// leaseOptions make the retry policy the queue for a device that another
+// workflow holds: no history grows while it waits.
+func leaseOptions(wait time.Duration, deviceID string) workflow.ActivityOptions {
+	return workflow.ActivityOptions{
+		StartToCloseTimeout:    15 * time.Second,
+		ScheduleToCloseTimeout: wait,
+		// A cancelled workflow must know whether it got the lease.
+		WaitForCancellation: true,
+		Summary:             "take lease, open incident, " + deviceID,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval:        200 * time.Millisecond,
+			BackoffCoefficient:     1.5,
+			MaximumInterval:        10 * time.Second,
+			NonRetryableErrorTypes: []string{contract.ErrUnknownDevice, contract.ErrConfig, contract.ErrNotFound},
+		},
+	}
+}
+
+// recordOptions are for edgefleet's own records, which have to be written
+// however long the store is away.
+func recordOptions(summary string) workflow.ActivityOptions {
+	return workflow.ActivityOptions{
+		StartToCloseTimeout:    15 * time.Second,
+		ScheduleToCloseTimeout: 24 * time.Hour,
+		Summary:                summary,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval: 200 * time.Millisecond,
+			MaximumInterval: 30 * time.Second,
+		},
+	}
+}
+
+// escalateOptions outlast an Alertmanager that is being replaced.
+func escalateOptions(deviceID string) workflow.ActivityOptions {
+	return workflow.ActivityOptions{
+		StartToCloseTimeout:    15 * time.Second,
+		ScheduleToCloseTimeout: 6 * time.Hour,
+		Summary:                "page a person, " + deviceID,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval:        time.Second,
+			MaximumInterval:        time.Minute,
+			NonRetryableErrorTypes: []string{contract.ErrConfig},
+		},
+	}
+}
+
+// actionOptions are those of the action's declaration.
+func actionOptions(a contract.Action, region, summary string) workflow.ActivityOptions {
+	return workflow.ActivityOptions{
+		TaskQueue:              contract.RegionQueue(region),
+		StartToCloseTimeout:    a.StartToClose,
+		ScheduleToCloseTimeout: a.ScheduleToClose,
+		HeartbeatTimeout:       a.Heartbeat,
+		Summary:                summary,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval: time.Second, MaximumInterval: 30 * time.Second, MaximumAttempts: a.MaxAttempts,
+		},
+	}
+}

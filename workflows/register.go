@@ -1,0 +1,23 @@
+package workflows
+
+import (
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+
+	"edgefleet/workflows/contract"
+	"edgefleet/workflows/runbook"
+)
+
+// programCache is how many compiled runbooks a worker keeps.
+const programCache = 64
+
+// Register registers every workflow under its wire name. The worker, the
+// replayer and the tests all use it, so that they cannot disagree.
+func Register(r worker.WorkflowRegistry) {
+	programs := runbook.NewCache(programCache)
+	remediate := func(ctx workflow.Context, in contract.RemediateInput) (contract.RemediateResult, error) {
+		return Remediate(ctx, in, programs)
+	}
+	r.RegisterWorkflowWithOptions(remediate, workflow.RegisterOptions{Name: contract.WorkflowRemediate})
+	r.RegisterWorkflowWithOptions(Inspect, workflow.RegisterOptions{Name: contract.WorkflowInspect})
+}
