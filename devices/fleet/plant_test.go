@@ -365,3 +365,15 @@ func mortalDriver(d devices.Driver, l *life) devices.Driver {
 func lost(device string) error {
 	return &devices.Error{Kind: devices.Indeterminate, Device: device, Op: "write", Err: errors.New("no answer")}
 }
+
+func fleetText(p *plant) string {
+	data, err := os.ReadFile(filepath.Join(p.dir, "fleet.yaml"))
+	require.NoError(p.t, err)
+	return string(data)
+}
+
+func profileText(p *plant) string {
+	data, err := os.ReadFile(filepath.Join(p.dir, "profiles", "fast-feeder.yaml"))
+	require.NoError(p.t, err)
+	return string(data)
+}

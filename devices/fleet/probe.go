@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"strings"
+	"syscall"
 	"time"
 
 	"edgefleet/devices"
@@ -124,8 +127,9 @@ func (p *probe) unanswered(ctx context.Context, addrs []netip.AddrPort, pingErr 
 	case err == nil:
 		p.add(CheckConnect, OK, "connected to "+conn.RemoteAddr().String(), time.Since(began))
 		conn.Close()
-		p.add(CheckProtocol, Failing, cause(pingErr), took)
-		return p.dark(ctx, fmt.Sprintf("it takes the TCP connection to %s, and then does not answer %s (%s)", p.t.Address, p.t.model.Protocol, cause(pingErr)))
+		silence := silenceOf(pingErr, took)
+		p.add(CheckProtocol, Failing, silence, took)
+		return p.dark(ctx, fmt.Sprintf("it takes the TCP connection to %s, and then there is no %s: %s", p.t.Address, p.t.model.Protocol, silence))
 	case kind != devices.Unreachable:
 		return err
 	}
@@ -204,6 +208,20 @@ func cause(err error) string {
 		return e.Err.Error()
 	}
 	return err.Error()
+}
+
+// silenceOf says in words how a connection that was made came to nothing.
+func silenceOf(err error, took time.Duration) string {
+	var timed net.Error
+	switch {
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "the connection is reset"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "the connection is closed"
+	case errors.As(err, &timed) && timed.Timeout():
+		return fmt.Sprintf("no answer for %s", round(took))
+	}
+	return cause(err)
 }
 
 // words is the cause up to its first colon, behind which the dialer keeps the
