@@ -1,0 +1,82 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+
+	"edgefleet/internal/httpserve"
+)
+
+func (w *Worker) startAdmin(ctx context.Context) error {
+	w.prober = newProber(w.operator, w.opts.Registerer)
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(w.opts.Gatherer, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", w.ready)
+	mux.HandleFunc("GET /sd", w.serviceDiscovery)
+	mux.Handle("GET /probe", w.prober)
+	var err error
+	w.admin, err = httpserve.New(httpserve.Options{
+		Name: "admin", Address: w.opts.AdminAddr, WebConfigFile: w.opts.WebConfigFile, Handler: mux, Logger: w.opts.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	if err := w.admin.Start(ctx); err != nil {
+		return err
+	}
+	w.undo = append(w.undo, w.admin.Stop)
+	return nil
+}
+
+// ready answers 503 with the reason while Temporal or the store is away.
+func (w *Worker) ready(rw http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+	defer cancel()
+	err := w.conn.Check(ctx)
+	if err == nil {
+		err = w.store.Ping(ctx)
+	}
+	if err != nil {
+		http.Error(rw, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = rw.Write([]byte("ready\n"))
+}
+
+// targetGroup is Prometheus' HTTP service discovery format.
+type targetGroup struct {
+	Targets []string          `json:"targets"`
+	Labels  map[string]string `json:"labels"`
+}
+
+// serviceDiscovery lists the devices of this worker's regions: the address of
+// the device as the target, which the scrape configuration turns into a probe
+// of this worker.
+func (w *Worker) serviceDiscovery(rw http.ResponseWriter, _ *http.Request) {
+	groups := []targetGroup{}
+	if inv := w.operator.Fleet().Inventory; inv.Monitoring {
+		for _, d := range inv.Devices {
+			if !slices.Contains(w.opts.Regions, d.Region) {
+				continue
+			}
+			labels := map[string]string{"device_id": d.ID, "site": d.Site, "region": d.Region, "class": d.Class, "profile": d.Profile}
+			for name, value := range inv.Tags {
+				if _, taken := labels[name]; !taken {
+					labels["__meta_edgefleet_tag_"+name] = value
+				}
+			}
+			groups = append(groups, targetGroup{Targets: []string{d.Address}, Labels: labels})
+		}
+	}
+	rw.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(rw).Encode(groups); err != nil {
+		w.opts.Logger.Debug("service discovery was not read to its end", zap.Error(err))
+	}
+}

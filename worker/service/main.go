@@ -1,0 +1,106 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/urfave/cli/v2"
+
+	"edgefleet/internal/httpserve"
+	"edgefleet/internal/logging"
+	"edgefleet/internal/temporalx"
+)
+
+// Exit codes of the program.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// runError is a failure of a worker that was configured well.
+type runError struct{ error }
+
+func (e runError) Unwrap() error { return e.error }
+
+// Main is the program: it runs the worker that args ask for until ctx ends,
+// and returns the exit code: 0 done, 1 failed, 2 bad usage or configuration.
+func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	err := app(stdout, stderr).RunContext(ctx, args)
+	if err == nil {
+		return exitDone
+	}
+	fmt.Fprintf(stderr, "worker: %v\n", err)
+	if failed := (runError{}); errors.As(err, &failed) {
+		return exitFailed
+	}
+	return exitUsage
+}
+
+func app(stdout, stderr io.Writer) *cli.App {
+	flags := []cli.Flag{
+		&cli.StringFlag{Name: "fleet", EnvVars: []string{"EDGEFLEET_FLEET"}, Usage: "fleet `DIRECTORY`"},
+		&cli.StringFlag{Name: "store", EnvVars: []string{"EDGEFLEET_STORE"}, Usage: "`URL` of the store: sqlite:PATH or postgres://user@host/database"},
+		&cli.StringFlag{Name: "ledger-key-file", EnvVars: []string{"EDGEFLEET_LEDGER_KEY_FILE"},
+			Usage: "`FILE` with the secret of the ledger's chain; without it, whoever can write the database can forge the ledger"},
+		&cli.StringSliceFlag{Name: "regions", EnvVars: []string{"EDGEFLEET_REGIONS"}, Usage: "regions to serve, as `A,B` (default: all of the fleet)"},
+		&cli.StringFlag{Name: "admin", Value: ":9464", EnvVars: []string{"EDGEFLEET_WORKER_ADMIN"}, Usage: "`ADDRESS` of metrics, health, /probe and /sd; port 0 is any"},
+		&cli.StringFlag{Name: httpserve.FlagWebConfig, EnvVars: []string{"EDGEFLEET_WORKER_WEB_CONFIG_FILE"},
+			Usage: "web configuration `FILE` (TLS, client certificates, basic authentication) of the admin port"},
+		&cli.StringFlag{Name: "alertmanager.url", EnvVars: []string{"EDGEFLEET_ALERTMANAGER_URL"}, Usage: "`URL` of the Alertmanager that pages people"},
+		&cli.StringFlag{Name: "web-url", EnvVars: []string{"EDGEFLEET_WEB_URL"}, Usage: "`URL` of the Temporal Web UI up to the namespace, for links in pages"},
+		&cli.IntFlag{Name: "max-activities", Value: 100, EnvVars: []string{"EDGEFLEET_MAX_ACTIVITIES"}, Usage: "activities at once, of each queue"},
+	}
+	flags = append(flags, logging.Flags()...)
+	flags = append(flags, temporalx.Flags()...)
+	return &cli.App{
+		Name:            "worker",
+		Usage:           "run workflows, and reach the devices of its regions",
+		UsageText:       "worker --fleet DIRECTORY --store URL [flags]",
+		HideHelpCommand: true,
+		Flags:           flags,
+		Writer:          stdout,
+		ErrWriter:       stderr,
+		OnUsageError:    func(_ *cli.Context, err error, _ bool) error { return err },
+		ExitErrHandler:  func(*cli.Context, error) {},
+		Action:          func(c *cli.Context) error { return run(c, stderr) },
+	}
+}
+
+func run(c *cli.Context, stderr io.Writer) error {
+	if c.NArg() > 0 {
+		return fmt.Errorf("unknown argument %q: the worker takes flags only, see --help", c.Args().First())
+	}
+	logger, err := logging.New(logging.FromContext(c, stderr))
+	if err != nil {
+		return err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	w, err := New(Options{
+		FleetDir:        c.String("fleet"),
+		StoreURL:        c.String("store"),
+		LedgerKeyFile:   c.String("ledger-key-file"),
+		Regions:         c.StringSlice("regions"),
+		AdminAddr:       c.String("admin"),
+		WebConfigFile:   c.String(httpserve.FlagWebConfig),
+		AlertmanagerURL: c.String("alertmanager.url"),
+		WebURL:          c.String("web-url"),
+		MaxActivities:   c.Int("max-activities"),
+		Temporal:        temporalx.FromContext(c, logger.Named("temporal")),
+		Logger:          logger,
+		Registerer:      registry,
+		Gatherer:        registry,
+	})
+	if err != nil {
+		return err
+	}
+	if err := w.Run(c.Context); err != nil {
+		return runError{err}
+	}
+	return nil
+}

@@ -1,0 +1,124 @@
+package service
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"edgefleet/internal/temporalx"
+)
+
+// Options are what a worker is built from.
+type Options struct {
+	// FleetDir is the fleet directory.
+	FleetDir string
+	// StoreURL is "sqlite:PATH" or "postgres://...".
+	StoreURL string
+	// LedgerKeyFile holds the secret of the ledger's chain; without it the
+	// chain has no key.
+	LedgerKeyFile string
+	// Regions are served by this worker; empty means all of the fleet.
+	Regions []string
+	// AdminAddr is where metrics, health, probes and service discovery are
+	// served; port 0 is any free one.
+	AdminAddr string
+	// WebConfigFile is an exporter-toolkit web configuration of the admin port.
+	WebConfigFile string
+	// AlertmanagerURL is where escalations are posted; empty pages nobody.
+	AlertmanagerURL string
+	// WebURL is the Temporal Web UI with the namespace, for links in
+	// escalations: "http://127.0.0.1:8233/namespaces/default".
+	WebURL string
+	// MaxActivities bounds the activities at once on each queue.
+	MaxActivities int
+	// Housekeeping is the time between two looks at the leases.
+	Housekeeping time.Duration
+	// StopTimeout bounds Stop: activities that run are given this long.
+	StopTimeout time.Duration
+
+	Temporal   temporalx.Options
+	Logger     *zap.Logger
+	Registerer prometheus.Registerer
+	Gatherer   prometheus.Gatherer
+}
+
+func (o Options) withDefaults() Options {
+	if o.AdminAddr == "" {
+		o.AdminAddr = ":9464"
+	}
+	if o.MaxActivities == 0 {
+		o.MaxActivities = 100
+	}
+	if o.Housekeeping == 0 {
+		o.Housekeeping = 30 * time.Second
+	}
+	if o.StopTimeout == 0 {
+		o.StopTimeout = 15 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	if o.Registerer == nil {
+		registry := prometheus.NewRegistry()
+		o.Registerer, o.Gatherer = registry, registry
+	}
+	return o
+}
+
+func (o Options) validate() error {
+	var errs []error
+	if o.FleetDir == "" {
+		errs = append(errs, errors.New("--fleet: which directory declares the fleet?"))
+	}
+	if o.StoreURL == "" {
+		errs = append(errs, errors.New("--store: where is the store? sqlite:PATH or postgres://user@host/database"))
+	}
+	if o.MaxActivities < 1 {
+		errs = append(errs, fmt.Errorf("--max-activities %d: want at least 1", o.MaxActivities))
+	}
+	return errors.Join(errs...)
+}
+
+// ledgerKey reads the key; a file that others can read is refused, because
+// whoever has the key can forge the ledger.
+func (o Options) ledgerKey() ([]byte, error) {
+	if o.LedgerKeyFile == "" {
+		return nil, nil
+	}
+	info, err := os.Stat(o.LedgerKeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("--ledger-key-file: %w", err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("--ledger-key-file %s can be read by others (mode %o); chmod 600 it", o.LedgerKeyFile, info.Mode().Perm())
+	}
+	key, err := os.ReadFile(o.LedgerKeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("--ledger-key-file: %w", err)
+	}
+	key = []byte(strings.TrimSpace(string(key)))
+	if len(key) == 0 {
+		return nil, fmt.Errorf("--ledger-key-file %s is empty; write at least 16 random bytes into it", o.LedgerKeyFile)
+	}
+	return key, nil
+}
+
+// regions returns the regions to serve; one that the fleet does not have is a
+// mistake, because nothing would ever come for it.
+func (o Options) regions(declared []string) ([]string, error) {
+	if len(o.Regions) == 0 {
+		return declared, nil
+	}
+	for _, r := range o.Regions {
+		if !slices.Contains(declared, r) {
+			return nil, fmt.Errorf("--regions: the fleet has no region %q; it has %s", r, strings.Join(declared, ", "))
+		}
+	}
+	return o.Regions, nil
+}

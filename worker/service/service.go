@@ -1,0 +1,201 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	sdkworker "go.temporal.io/sdk/worker"
+	"go.uber.org/zap"
+
+	"edgefleet/activities"
+	"edgefleet/devices"
+	"edgefleet/devices/fleet"
+	"edgefleet/devices/modbus"
+	"edgefleet/internal/httpserve"
+	"edgefleet/internal/pager"
+	"edgefleet/internal/store"
+	"edgefleet/internal/temporalx"
+	"edgefleet/workflows"
+	"edgefleet/workflows/contract"
+)
+
+// Worker is a running worker. Its life is New, Start, Stop.
+type Worker struct {
+	opts     Options
+	operator *fleet.Operator
+	drivers  []*modbus.Driver
+	conn     *temporalx.Conn
+	store    *store.Store
+	acts     *activities.Activities
+	admin    *httpserve.Server
+	prober   *prober
+
+	// undo holds what Start has started, to be stopped last in, first out.
+	undo     []func(context.Context) error
+	stopOnce sync.Once
+	stopErr  error
+	fatal    chan error
+}
+
+// New checks the options and loads the fleet directory, so that a mistake
+// shows before anything runs.
+func New(o Options) (*Worker, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	declared, err := fleet.Load(o.FleetDir)
+	if err != nil {
+		return nil, err
+	}
+	if o.Regions, err = o.regions(slices.Sorted(maps.Keys(declared.Inventory.Regions))); err != nil {
+		return nil, err
+	}
+	if _, err := o.ledgerKey(); err != nil {
+		return nil, err
+	}
+	driver := modbus.New(modbus.Options{})
+	operator, err := fleet.New(fleet.Options{Fleet: declared, Drivers: []devices.Driver{driver}})
+	if err != nil {
+		driver.Close()
+		return nil, err
+	}
+	return &Worker{opts: o, operator: operator, drivers: []*modbus.Driver{driver}, fatal: make(chan error, 1)}, nil
+}
+
+// Start connects to Temporal and the store, and takes up work. When it fails,
+// what it had started is stopped.
+func (w *Worker) Start(ctx context.Context) error {
+	w.undo = append(w.undo, func(context.Context) error {
+		for _, d := range w.drivers {
+			d.Close()
+		}
+		return nil
+	})
+	if err := w.start(ctx); err != nil {
+		return errors.Join(err, w.Stop(context.WithoutCancel(ctx)))
+	}
+	w.opts.Logger.Info("worker is up", zap.String("admin", w.admin.Addr()),
+		zap.Strings("regions", w.opts.Regions), zap.Int("devices", len(w.operator.Fleet().Inventory.Devices)),
+		zap.String("revision", w.operator.Fleet().Revision()))
+	return nil
+}
+
+func (w *Worker) start(ctx context.Context) error {
+	key, err := w.opts.ledgerKey()
+	if err != nil {
+		return err
+	}
+	if w.store, err = store.Open(ctx, w.opts.StoreURL, store.Options{LedgerKey: key, Logger: w.opts.Logger}); err != nil {
+		return err
+	}
+	w.undo = append(w.undo, func(context.Context) error { return w.store.Close() })
+	page, err := pager.New(w.opts.AlertmanagerURL)
+	if err != nil {
+		return err
+	}
+	if w.conn, err = temporalx.Dial(ctx, w.opts.Temporal); err != nil {
+		return err
+	}
+	w.undo = append(w.undo, func(context.Context) error { w.conn.Close(); return nil })
+	if err := ensureSearchAttributes(ctx, w.conn); err != nil {
+		return err
+	}
+	w.acts = activities.New(activities.Dependencies{
+		Operator: func() *fleet.Operator { return w.operator }, Store: w.store, Pager: page,
+		Closed: w.closed, WebURL: w.opts.WebURL, Logger: w.opts.Logger, Registerer: w.opts.Registerer,
+	})
+	if err := w.startWorkers(); err != nil {
+		return err
+	}
+	w.startHousekeeping()
+	return w.startAdmin(ctx)
+}
+
+// pollers are the polls in flight on each queue: with fewer, a burst of alerts
+// waits for the next poll and not for the engine.
+const pollers = 10
+
+func (w *Worker) startWorkers() error {
+	options := sdkworker.Options{
+		MaxConcurrentActivityExecutionSize:      w.opts.MaxActivities,
+		MaxConcurrentActivityTaskPollers:        pollers,
+		MaxConcurrentWorkflowTaskPollers:        pollers,
+		MaxConcurrentWorkflowTaskExecutionSize:  w.opts.MaxActivities,
+		WorkerStopTimeout:                       w.opts.StopTimeout,
+		OnFatalError:                            w.fail,
+		MaxConcurrentLocalActivityExecutionSize: 1,
+	}
+	central := sdkworker.New(w.conn.Client, contract.TaskQueue, options)
+	workflows.Register(central)
+	w.acts.RegisterCentral(central)
+	if err := w.startWorker(central); err != nil {
+		return err
+	}
+	for _, region := range w.opts.Regions {
+		options.DisableWorkflowWorker = true
+		regional := sdkworker.New(w.conn.Client, contract.RegionQueue(region), options)
+		w.acts.RegisterDevice(regional)
+		if err := w.startWorker(regional); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *Worker) startWorker(worker sdkworker.Worker) error {
+	if err := worker.Start(); err != nil {
+		return w.conn.Explain(fmt.Errorf("start the worker: %w", err))
+	}
+	w.undo = append(w.undo, func(context.Context) error { worker.Stop(); return nil })
+	return nil
+}
+
+func (w *Worker) fail(err error) {
+	select {
+	case w.fatal <- err:
+	default:
+	}
+}
+
+// AdminAddr is where the admin port listens; known after Start.
+func (w *Worker) AdminAddr() string { return w.admin.Addr() }
+
+// Stop ends the worker: no new work is taken, what runs is given StopTimeout.
+// It is idempotent.
+func (w *Worker) Stop(ctx context.Context) error {
+	w.stopOnce.Do(func() {
+		var errs []error
+		// The workers of all queues stop last in, first out, each within its
+		// own time; the store closes after them.
+		for _, undo := range slices.Backward(w.undo) {
+			errs = append(errs, undo(ctx))
+		}
+		w.stopErr = errors.Join(errs...)
+	})
+	return w.stopErr
+}
+
+// Run starts the worker and stops it when ctx ends, or when it can no longer
+// work.
+func (w *Worker) Run(ctx context.Context) error {
+	if err := w.Start(ctx); err != nil {
+		return err
+	}
+	var cause error
+	select {
+	case <-ctx.Done():
+	case cause = <-w.fatal:
+		cause = w.conn.Explain(cause)
+	case <-w.admin.Done():
+		cause = w.admin.Err()
+	}
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.opts.StopTimeout+10*time.Second)
+	defer cancel()
+	return errors.Join(cause, w.Stop(stopCtx))
+}
