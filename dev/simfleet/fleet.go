@@ -195,7 +195,7 @@ func (f *Fleet) startMembers(remembered map[string]deviceMemory) error {
 			if err != nil {
 				return err
 			}
-			m.close = m.Device.Close
+			m.close = m.Close
 			feeders[i] = m
 		}
 		for i := range power {

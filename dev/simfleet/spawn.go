@@ -48,19 +48,23 @@ func Spawn(ctx context.Context, exe string, args []string, stateFile string) (*C
 	}
 	// Somebody has to wait for the child as long as this process lives, or
 	// its remains would stay in the process table.
-	ended := make(chan error, 1)
-	go func() { ended <- child.Wait() }()
+	var exit error
+	ended := make(chan struct{})
+	go func() {
+		exit = child.Wait()
+		close(ended)
+	}()
 	for {
 		select {
-		case err := <-ended:
+		case <-ended:
 			// Another process may have been faster with a fleet of its own.
 			if c, found := settled(ctx, stateFile); found == nil {
 				return c, nil
 			}
-			if err == nil {
-				err = errors.New("it returned at once")
+			if exit == nil {
+				exit = errors.New("it returned at once")
 			}
-			return nil, fmt.Errorf("the simulated fleet did not start: %w: %s", err, tail(logFile(stateFile), began))
+			return nil, fmt.Errorf("the simulated fleet did not start: %w: %s", exit, tail(logFile(stateFile), began))
 		default:
 		}
 		c, err := Find(ctx, stateFile)

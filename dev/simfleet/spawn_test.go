@@ -110,7 +110,7 @@ func TestAKilledFleetContinuesFromWhatItHadWrittenDown(t *testing.T) {
 
 	again := spawn(t, stateFile, 2)
 	require.NotEqual(t, c.PID(), again.PID())
-	require.EqualValues(t, 42, setting(t, d.Address, 109))
+	require.EqualValues(t, 42, setting(t, device(t, again, "edge-001").Address, 109))
 	require.Equal(t, sim.FaultOffline, device(t, again, "edge-002").Fault)
 	require.EqualValues(t, 1, device(t, again, "edge-001").Writes)
 }
@@ -126,8 +126,8 @@ func TestSIGTERMEndsTheFleetAndWritesEverythingDown(t *testing.T) {
 		return errors.Is(err, simfleet.ErrNotRunning)
 	}, patience, time.Millisecond)
 	require.NoFileExists(t, stateFile)
-	spawn(t, stateFile, 1)
-	require.EqualValues(t, 43, setting(t, d.Address, 109))
+	again := spawn(t, stateFile, 1)
+	require.EqualValues(t, 43, setting(t, device(t, again, "edge-001").Address, 109))
 }
 
 func TestSpawnsAtTheSameTimeMakeOneFleet(t *testing.T) {

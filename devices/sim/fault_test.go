@@ -312,3 +312,37 @@ func TestAHealthyDeviceClosesAConnectionTooMany(t *testing.T) {
 	}
 	require.Error(t, answers(d.Addr(), time.Second))
 }
+
+func TestADeviceKeepsItsAddressThroughAnyNumberOfFaultsUnderLoad(t *testing.T) {
+	d := startFeeder(t)
+	stop := make(chan struct{})
+	var clients sync.WaitGroup
+	for range 6 {
+		clients.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					_ = answers(d.Addr(), 20*time.Millisecond)
+				}
+			}
+		})
+	}
+	faults := []sim.Fault{sim.FaultHang, sim.FaultResetOnly, sim.FaultOffline}
+	for i := range 150 {
+		require.NoError(t, d.Break(faults[i%3], i%2 == 0))
+		if i%4 == 0 {
+			require.NoError(t, d.Heal())
+		}
+		if i%10 == 0 {
+			d.PowerOff()
+			d.PowerOn()
+		}
+	}
+	close(stop)
+	clients.Wait()
+	require.NoError(t, d.Heal())
+	requireAnswers(t, d.Addr())
+	require.Empty(t, d.Status().Problem)
+}

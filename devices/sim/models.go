@@ -44,11 +44,11 @@ func SwitchedOutlet(id string) (Model, error) {
 	}
 	for n := uint16(1); n <= Ports; n++ {
 		regs = append(regs,
-			Register{Name: fmt.Sprintf("cycle_port_%d", n), Table: devices.Coil, Address: outletCoilBase + n - 1,
+			Register{Name: fmt.Sprintf("cycle-port-%d", n), Table: devices.Coil, Address: outletCoilBase + n - 1,
 				Initial: []uint16{0}, Accepts: oneOf[uint16](0, 1), Transient: true},
-			Register{Name: fmt.Sprintf("cycles_port_%d", n), Table: devices.Input, Address: outletCounterBase + n - 1,
+			Register{Name: fmt.Sprintf("port_%d_cycles", n), Table: devices.Input, Address: outletCounterBase + n - 1,
 				Initial: []uint16{0}},
-			Register{Name: fmt.Sprintf("power_port_%d", n), Table: devices.Discrete, Address: outletStateBase + n - 1,
+			Register{Name: fmt.Sprintf("port_%d_power", n), Table: devices.Discrete, Address: outletStateBase + n - 1,
 				Initial: []uint16{1}, Transient: true})
 	}
 	return Model{Profile: "switched-outlet", Registers: regs}, nil
