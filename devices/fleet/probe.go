@@ -134,6 +134,9 @@ func (p *probe) unanswered(ctx context.Context, addrs []netip.AddrPort, pingErr 
 		return err
 	}
 	why := words(err)
+	if errors.Is(err, syscall.ECONNRESET) {
+		why = "the connection is reset"
+	}
 	p.add(CheckConnect, Failing, why, time.Since(began))
 	p.add(CheckProtocol, Skipped, "there is no connection", 0)
 	return p.dark(ctx, fmt.Sprintf("TCP to %s: %s", p.t.Address, why))

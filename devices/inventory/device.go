@@ -37,7 +37,8 @@ func (r *reader) device(m strictyaml.Map) {
 	d.ID = r.identifier(m, "id", "give the device an ID, for example id: edge-001")
 	d.Site = r.identifier(m, "site", "name the site where the device stands")
 	d.Region = m.NeedText("region", "name one of the fleet's regions: "+names(r.inv.Regions))
-	if _, known := r.inv.Regions[d.Region]; d.Region != "" && !known {
+	// Without any region, that is what is reported, and not each device.
+	if _, known := r.inv.Regions[d.Region]; d.Region != "" && !known && len(r.inv.Regions) > 0 {
 		r.f.Add(m.KeyLine("region"), "unknown region "+strictyaml.Quote(d.Region), "use one of "+names(r.inv.Regions)+", or declare it under fleet.regions")
 	}
 	p := r.profile(m, &d)
@@ -161,6 +162,11 @@ func (r *reader) unique(m strictyaml.Map, d Device) {
 	}
 }
 
+func (r *reader) knows(region string) bool {
+	_, ok := r.inv.Regions[region]
+	return ok
+}
+
 // resets checks the network resets once all devices are known.
 func (r *reader) resets() {
 	for _, p := range r.pending {
@@ -173,7 +179,7 @@ func (r *reader) resets() {
 		switch model := r.profiles[target.Profile]; {
 		case target.ID == p.device.ID:
 			p.f.Add(p.line, p.device.ID+" would reset itself, and could not be reached for it", "name the switch or outlet in front of it")
-		case target.Region != p.device.Region:
+		case target.Region != p.device.Region && r.knows(target.Region) && r.knows(p.device.Region):
 			p.f.Add(p.line, fmt.Sprintf("network_reset names %s of region %s, and %s is in %s", target.ID, target.Region, p.device.ID, p.device.Region),
 				"name a device of the same region, whose worker can reach both")
 		case model == nil: // reported where the target is declared

@@ -129,6 +129,9 @@ func (r *reader) condition(m strictyaml.Map) (Condition, bool) {
 		return Condition{}, false
 	}
 	pt, ok := r.p.Point(name)
+	if _, broken := r.names[name]; !ok && broken {
+		return Condition{}, false // reported where the point is declared
+	}
 	if !ok {
 		r.f.Add(m.KeyLine("point"), "unknown point "+strictyaml.Quote(name), "name a setting, a measurement or an identity point of this profile")
 		return Condition{}, false
@@ -222,6 +225,9 @@ func (r *reader) confirm(m strictyaml.Map, a *Action) {
 		return
 	}
 	i := slices.IndexFunc(r.p.Measurements, func(p devices.Point) bool { return p.Name == name })
+	if _, point := r.p.Point(name); i < 0 && !point && r.names[name] > 0 {
+		return // reported where the measurement is declared
+	}
 	if i < 0 {
 		r.f.Add(m.KeyLine("confirm"), "unknown measurement "+strictyaml.Quote(name), "name a measurement of this profile that counts how often it was done")
 		return

@@ -27,6 +27,7 @@ type span struct {
 
 func (r *reader) points(root strictyaml.Map) {
 	base := []string{"name", "description", "table", "address", "length", "type", "word_order", "scale", "unit", "enum"}
+	before := len(r.f.Problems())
 	for _, n := range list(root, "identity") {
 		m, ok := n.Map(append(slices.Clone(base), "equals")...)
 		if !ok {
@@ -48,7 +49,7 @@ func (r *reader) points(root strictyaml.Map) {
 		}
 		r.p.Identity = append(r.p.Identity, id)
 	}
-	if !slices.ContainsFunc(r.p.Identity, func(id Identity) bool { return id.Equals != nil }) {
+	if len(r.f.Problems()) == before && !slices.ContainsFunc(r.p.Identity, func(id Identity) bool { return id.Equals != nil }) {
 		r.f.Add(root.KeyLine("identity"), "nothing says what the device has to be", "give at least one identity point with equals")
 	}
 	for _, n := range list(root, "settings") {

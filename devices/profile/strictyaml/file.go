@@ -52,13 +52,14 @@ func Parse(name string, data []byte) *File {
 }
 
 func (f *File) addSyntax(err error) {
+	if errors.Is(err, io.EOF) {
+		f.Add(0, "the file holds no data", "fill it or remove it")
+		return
+	}
 	text, line := strings.TrimPrefix(err.Error(), "yaml: "), 0
 	if m := syntaxLine.FindStringSubmatchIndex(text); m != nil {
 		line, _ = strconv.Atoi(text[m[2]:m[3]])
 		text = text[:m[0]] + text[m[1]:]
-	}
-	if errors.Is(err, io.EOF) {
-		text = "the file holds no data"
 	}
 	f.Add(line, "not YAML: "+text, "correct the syntax")
 }

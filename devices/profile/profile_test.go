@@ -1,0 +1,126 @@
+package profile_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"edgefleet/devices"
+	"edgefleet/devices/profile"
+)
+
+var update = flag.Bool("update", false, "write the messages of bad fixtures anew")
+
+func TestBadProfileIsRefusedWithItsMessage(t *testing.T) {
+	files, err := filepath.Glob("testdata/bad/*.yaml")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		name := filepath.Base(file)
+		t.Run(strings.TrimSuffix(name, ".yaml"), func(t *testing.T) {
+			data, err := os.ReadFile(file)
+			require.NoError(t, err)
+			p, problems := profile.Parse(name, data)
+			require.Nil(t, p)
+			require.Error(t, problems.Err())
+			requireGolden(t, strings.TrimSuffix(file, ".yaml")+".txt", problems.Err().Error()+"\n")
+		})
+	}
+}
+
+func requireGolden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		require.NoError(t, os.WriteFile(file, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, string(want), got)
+}
+
+func TestTheFixtureOfWhichTheBadOnesAreMadeIsGood(t *testing.T) {
+	data, err := os.ReadFile("testdata/good.yaml")
+	require.NoError(t, err)
+	p, problems := profile.Parse("good.yaml", data)
+	require.NoError(t, problems.Err())
+	require.Equal(t, "bay-unit", p.Name)
+	require.Equal(t, profile.Settle{Wait: profile.DefaultSettleWait, UpTo: profile.DefaultSettleUpTo}, p.Settle)
+	require.Equal(t, profile.DefaultBackWithin, p.BackWithin)
+	require.Equal(t, profile.DefaultGap, p.Quirks.Gap)
+	a, ok := p.Action("restart")
+	require.True(t, ok)
+	require.Equal(t, true, a.Pulse.Value)
+	require.Equal(t, "trips", a.Confirm.Name)
+}
+
+func TestEveryBuiltinProfileLoads(t *testing.T) {
+	profiles, err := profile.Builtin()
+	require.NoError(t, err)
+	require.Len(t, profiles, 2)
+	feeder, outlet := profiles["feeder-rtu"], profiles["switched-outlet"]
+	require.Len(t, feeder.Settings, 14)
+	require.Equal(t, "state == running", feeder.Health[0].String())
+	require.True(t, feeder.Interlock[0].Holds(true))
+	require.False(t, feeder.Interlock[0].Holds(false))
+	require.Len(t, outlet.Actions, 8)
+	require.Empty(t, outlet.Health)
+	counter, ok := feeder.Setting("event_counter")
+	require.True(t, ok)
+	require.True(t, counter.Volatile)
+	_, ok = feeder.Setting("state")
+	require.False(t, ok, "a measurement is not a setting")
+}
+
+func TestConditions(t *testing.T) {
+	number := devices.Point{Name: "n", Type: devices.Uint16}
+	holds := func(op profile.Op, got, want devices.Value) bool {
+		return profile.Condition{Point: number, Op: op, Value: want}.Holds(got)
+	}
+	require.True(t, holds(profile.Equals, int64(3), int64(3)))
+	require.True(t, holds(profile.Not, int64(3), int64(4)))
+	require.True(t, holds(profile.AtLeast, int64(3), int64(3)))
+	require.False(t, holds(profile.AtLeast, 2.9, 3.0))
+	require.True(t, holds(profile.AtMost, uint64(3), uint64(3)))
+	require.False(t, holds(profile.AtMost, int64(4), int64(3)))
+}
+
+func FuzzParse(f *testing.F) {
+	files, err := filepath.Glob("testdata/bad/*.yaml")
+	require.NoError(f, err)
+	for _, file := range append(files, "testdata/good.yaml", "builtin/feeder-rtu.yaml", "builtin/switched-outlet.yaml") {
+		data, err := os.ReadFile(file)
+		require.NoError(f, err)
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, problems := profile.Parse("f.yaml", data)
+		if (p == nil) == (problems.Err() == nil) {
+			t.Fatalf("either a profile or problems: %v, %v", p, problems)
+		}
+		if p == nil {
+			return
+		}
+		for _, id := range p.Identity {
+			if id.Equals != nil {
+				requireCanonical(t, id.Point, id.Equals)
+			}
+		}
+		for _, a := range p.Actions {
+			requireCanonical(t, a.Pulse.Point, a.Pulse.Value)
+		}
+	})
+}
+
+// requireCanonical fails when a value of a loaded profile is not one that the
+// device could give back.
+func requireCanonical(t *testing.T, p devices.Point, v devices.Value) {
+	t.Helper()
+	again, err := p.Canonical(v)
+	if err != nil || again != v {
+		t.Fatalf("%s: %v is not canonical: %v, %v", p.Name, v, again, err)
+	}
+}
