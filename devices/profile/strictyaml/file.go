@@ -72,6 +72,10 @@ func (f *File) plain(n *yaml.Node) bool {
 		f.Add(n.Line, "anchors, aliases and merge keys are not supported", "write the value out")
 		return false
 	}
+	if n.Style&yaml.TaggedStyle != 0 {
+		f.Add(n.Line, "tags such as "+Quote(n.Tag)+" are not supported", "remove the tag, and quote the value if it is a text")
+		return false
+	}
 	for _, c := range n.Content {
 		ok = f.plain(c) && ok
 	}
@@ -138,13 +142,18 @@ func (m Map) Text(key string) string {
 	return s
 }
 
-// NeedText is Text for a field that has to be there.
+// NeedText is Text for a field that has to be there, and not be empty: ""
+// always comes with a problem.
 func (m Map) NeedText(key, remedy string) string {
 	if _, ok := m.Get(key); !ok {
 		m.Missing(key, remedy)
 		return ""
 	}
-	return m.Text(key)
+	s := m.Text(key)
+	if n, _ := m.Get(key); s == "" && n.n.Kind == yaml.ScalarNode && !n.null() {
+		n.Add(key+" is empty", remedy)
+	}
+	return s
 }
 
 // Texts returns a mapping of texts, such as labels; nil when it is absent.
