@@ -77,6 +77,10 @@ func Find(ctx context.Context, stateFile string) (*Client, error) {
 // PID is the fleet's process.
 func (c *Client) PID() int { return c.state.PID }
 
+// URL is the control API's, http://host:port: it takes connections as long as
+// the fleet lives.
+func (c *Client) URL() string { return c.state.URL }
+
 // Size is the number of feeders, which is what Options.Devices asked for.
 func (c *Client) Size() int { return c.devices }
 
