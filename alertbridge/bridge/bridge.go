@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"edgefleet/internal/httpserve"
 )
@@ -130,6 +131,9 @@ type Bridge struct {
 	routes   atomic.Pointer[Routes]
 	messages chan struct{}
 	ready    readiness
+	// rejected logs messages that were not taken, so many in a second: whoever
+	// has no token can still send a great number of them.
+	rejected *zap.Logger
 
 	// life ends when Stop has waited long enough. Handlers hold busy for
 	// reading, so that Stop can wait for those that it cut; one that comes
@@ -154,6 +158,9 @@ func New(o Options) (*Bridge, error) {
 		return nil, err
 	}
 	b := &Bridge{opts: o, metrics: newMetrics(), messages: make(chan struct{}, o.MaxMessages)}
+	b.rejected = o.Logger.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(c, time.Second, 10, 100)
+	}))
 	b.routes.Store(&routes)
 	b.life, b.end = context.WithCancel(context.Background())
 	b.intake = &intake{

@@ -155,7 +155,7 @@ func (b *Bridge) logMessage(r *http.Request, code int, s Summary, took time.Dura
 		b.opts.Logger.Debug("message taken", fields...)
 		return
 	}
-	b.opts.Logger.Warn("message not taken", append(fields, zap.String("error", s.Error))...)
+	b.rejected.Warn("message not taken", append(fields, zap.String("error", s.Error))...)
 }
 
 // readiness remembers for a moment what Temporal said.

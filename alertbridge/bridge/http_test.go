@@ -164,6 +164,25 @@ func TestABearerTokenIsAskedForAndCanBeRotated(t *testing.T) {
 	require.EqualValues(t, 5, value(t, r, "edgefleet_bridge_messages_total", map[string]string{"code": "401"}))
 }
 
+func TestTheLogStaysReadableWhenManyAreTurnedAway(t *testing.T) {
+	core, logs := observer.New(zapcore.WarnLevel)
+	b := run(t, bridge.Options{Temporal: &fakeTemporal{}, Logger: zap.New(core), BearerTokenFile: writeFile(t, "token", "secret")})
+	c := client(t)
+	for range 200 {
+		require.Equal(t, http.StatusUnauthorized, post(t, c, b, nil).code)
+	}
+	turnedAway := logs.FilterMessage("message not taken").Len()
+	require.Positive(t, turnedAway)
+	require.Less(t, turnedAway, 100)
+
+	req := request(t, "http://"+b.Addr(), message(t, offline(""), offline(""), offline("a").with("fingerprint", "")))
+	req.Header.Set("Authorization", "Bearer secret")
+	got, err := do(c, req)
+	require.NoError(t, err)
+	require.Equal(t, bridge.Summary{Refused: 3}, got.summary)
+	require.Equal(t, 2, logs.FilterMessage("alert refused").Len(), "one for each reason")
+}
+
 func TestAWebConfigurationProtectsTheBridge(t *testing.T) {
 	ca := webtest.NewCA(t)
 	cert, key := ca.Issue("bridge")

@@ -64,6 +64,7 @@ func (in *intake) take(ctx context.Context, m Message, routes Routes) Summary {
 			zap.Uint64("alerts", m.TruncatedAlerts), zap.String("receiver", m.Receiver))
 	}
 	calls := make([]call, 0, len(m.Alerts))
+	refused := map[reason]int{}
 	for _, a := range m.Alerts {
 		c, verdict, why := in.decide(a, routes)
 		switch verdict {
@@ -72,14 +73,25 @@ func (in *intake) take(ctx context.Context, m Message, routes Routes) Summary {
 		case verdictRefuse:
 			s.Refused++
 			in.metrics.refused.WithLabelValues(string(why.reason)).Inc()
-			in.log.Warn("alert refused", zap.String("reason", string(why.reason)), zap.String("detail", why.detail),
-				zap.String("alert", cut(a.Labels[labelAlertName], maxAlertName)), zap.String("fingerprint", cut(a.Fingerprint, 64)), zap.String("receiver", m.Receiver))
+			in.logRefusal(a, why, refused[why.reason] == 0, m.Receiver)
+			refused[why.reason]++
 		case verdictCall:
 			calls = append(calls, c)
 		}
 	}
 	in.carryOut(ctx, calls, &s)
 	return s
+}
+
+// logRefusal warns of the first alert of a message for each reason. A rule
+// without the device's label makes a thousand of them, at every repeat.
+func (in *intake) logRefusal(a Alert, why *refusal, first bool, receiver string) {
+	level := zap.DebugLevel
+	if first {
+		level = zap.WarnLevel
+	}
+	in.log.Log(level, "alert refused", zap.String("reason", string(why.reason)), zap.String("detail", why.detail),
+		zap.String("alert", cut(a.Labels[labelAlertName], maxAlertName)), zap.String("fingerprint", cut(a.Fingerprint, 64)), zap.String("receiver", receiver))
 }
 
 type verdict int
