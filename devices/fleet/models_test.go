@@ -29,7 +29,7 @@ func TestEveryBuiltinProfileDrivesItsSimulator(t *testing.T) {
 			require.NoError(t, err)
 			device, err := sim.Start(sim.Config{ID: "unit-1", Model: model, Init: time.Millisecond})
 			require.NoError(t, err)
-			defer device.Close()
+			defer func() { require.NoError(t, device.Close()) }()
 			link, err := driver.Open(t.Context(), devices.Endpoint{DeviceID: "unit-1", Address: device.Addr(), Unit: 255,
 				Allowed: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 			require.NoError(t, err)
