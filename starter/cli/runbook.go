@@ -40,7 +40,7 @@ func (a *App) runbookRun(c *cli.Context) error {
 	if err != nil {
 		return usageError{err}
 	}
-	if err := a.lintOrRefuse(file, string(source)); err != nil {
+	if err := a.lintOrRefuse(file, string(source), c.Args().Get(1)); err != nil {
 		return err
 	}
 	return a.remediate(c, c.Args().Get(2), contract.RunbookRef{

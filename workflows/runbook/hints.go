@@ -45,6 +45,7 @@ var hints = sync.OnceValue(func() []hint {
 		{message: re(`does not associate with`), text: "comparisons do not chain: write a < b and b < c"},
 		{message: re(`unexpected input character '!'|want primary expression`), code: re(`&&|\|\||!\w`), text: "use and, or, not"},
 		{message: re(`want primary expression`), code: re(`\+\+|--`), text: "there is no ++; use x += 1"},
+		{message: re(`keyword argument may not follow \*args`), text: "write the named arguments first: parallel(limit=3, *functions)"},
 		{message: re(`got else`), text: "loops have no else"},
 		{message: re(`want indent`), text: "indent the body of the line above"},
 		{message: re(`undefined: (sum|map|filter|round|pow|divmod|iter|next|isinstance|object|super|open|eval|exec|input|globals|locals|vars|callable|format|frozenset|memoryview|bytearray|complex|id|slice|__import__)\b`), text: "this builtin of Python does not exist here; the README of the runbook language lists those that do"},

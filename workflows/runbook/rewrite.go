@@ -3,6 +3,7 @@ package runbook
 import (
 	"fmt"
 	"slices"
+	"sync"
 
 	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
@@ -38,7 +39,7 @@ var augmented = map[syntax.Token]string{
 func opGuard(op syntax.Token) string { return "$" + op.String() }
 
 // guardedMethods are the names of the methods of Starlark's own types.
-func guardedMethods() map[string]bool {
+var guardedMethods = sync.OnceValue(func() map[string]bool {
 	names := map[string]bool{}
 	for _, v := range []starlark.HasAttrs{starlark.String(""), starlark.Bytes(""), new(starlark.List), new(starlark.Dict), new(starlark.Set)} {
 		for _, name := range v.AttrNames() {
@@ -46,7 +47,7 @@ func guardedMethods() map[string]bool {
 		}
 	}
 	return names
-}
+})
 
 // rewriter replaces, in place, every operation that a guard has to see by a
 // call of that guard, at the same position.

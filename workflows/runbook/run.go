@@ -161,6 +161,9 @@ func (r *run) leave(host Host) error {
 		t.begin()
 		_, err := starlark.Call(t.thread, r.exits[i].fn, r.exits[i].args, r.exits[i].kwargs)
 		if err = t.ended(err); err != nil {
+			if cleanup.Cancelled(err) {
+				err = &Error{Type: contract.ErrBudget, Msg: fmt.Sprintf("the functions of on_exit did not end within %v", limits.ExitTime)}
+			}
 			cleanup.Log(fmt.Sprintf("on_exit failed: %s", clip(err.Error(), 300)))
 			if first == nil {
 				first = err

@@ -251,9 +251,9 @@ func (h *temporalHost) Cleanup(bound time.Duration) (Host, func()) {
 	ctx, _ := workflow.NewDisconnectedContext(h.ctx)
 	ctx, cancel := workflow.WithCancel(ctx)
 	timerCtx, stopTimer := workflow.WithCancel(ctx)
-	workflow.GoNamed(ctx, "on-exit-limit", func(workflow.Context) {
-		timer := workflow.NewTimerWithOptions(timerCtx, bound, workflow.TimerOptions{Summary: "limit of on_exit"})
-		if timer.Get(timerCtx, nil) == nil {
+	timer := workflow.NewTimerWithOptions(timerCtx, bound, workflow.TimerOptions{Summary: "limit of on_exit"})
+	workflow.GoNamed(ctx, "on-exit-limit", func(ctx workflow.Context) {
+		if timer.Get(ctx, nil) == nil {
 			cancel()
 		}
 	})

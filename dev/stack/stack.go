@@ -1,0 +1,306 @@
+package stack
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
+
+	"edgefleet/alertbridge/bridge"
+	"edgefleet/dev/engine"
+	"edgefleet/dev/monitor"
+	"edgefleet/dev/simfleet"
+	"edgefleet/internal/temporalx"
+	"edgefleet/worker/service"
+)
+
+// Options say what to run and where. Addresses are loopback host:port; port 0
+// is any free one.
+type Options struct {
+	DataDir string
+	// Devices is the number of simulated feeders.
+	Devices int
+	// NoMonitoring leaves Prometheus and Alertmanager out.
+	NoMonitoring bool
+	// Prometheus and Alertmanager say where the programs come from: build,
+	// path, or a file.
+	Prometheus, Alertmanager string
+
+	TemporalAddr, UIAddr, PrometheusAddr, AlertmanagerAddr, BridgeAddr, WorkerAddr string
+	// NoUI leaves the Web UI out.
+	NoUI bool
+
+	// Exe is this program, which is run again as the simulated fleet with the
+	// arguments FleetArgs.
+	Exe       string
+	FleetArgs []string
+
+	// Address, when it is set, gives the address at which a simulated device
+	// is declared, so that something can stand before it.
+	Address func(device, address string) (string, error)
+
+	// Pending is how long a device is dark before its alert fires.
+	Pending time.Duration
+	// Progress gets a line for each thing that takes long.
+	Progress io.Writer
+	Logger   *zap.Logger
+}
+
+// Stack is a running stack. Its life is New, Start, Stop.
+type Stack struct {
+	opts   Options
+	engine *engine.Engine
+	fleet  *simfleet.Client
+	conn   *temporalx.Conn
+	bridge *bridge.Bridge
+	worker *service.Worker
+	prom   *monitor.Server
+	alerts *monitor.Server
+
+	undo     []step
+	stopOnce sync.Once
+	stopErr  error
+}
+
+type step struct {
+	what string
+	stop func(context.Context) error
+}
+
+// New returns a stack that is not yet started.
+func New(o Options) *Stack {
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	if o.Progress == nil {
+		o.Progress = io.Discard
+	}
+	return &Stack{opts: o}
+}
+
+// Start starts everything, each thing after what it needs. When it fails, what
+// it had started is stopped.
+func (s *Stack) Start(ctx context.Context) error {
+	if err := s.start(ctx); err != nil {
+		return errors.Join(err, s.Stop())
+	}
+	return nil
+}
+
+func (s *Stack) start(ctx context.Context) error {
+	if err := os.MkdirAll(s.opts.DataDir, 0o700); err != nil {
+		return fmt.Errorf("data folder: %w; give another one with --data-dir", err)
+	}
+	// The engine comes first: it holds the folder's lock, so that nothing
+	// below is done to the folder of a stack that runs.
+	for _, start := range []func(context.Context) error{
+		s.startEngine, s.startFleet, s.startBridge, s.startAlertmanager, s.startWorker, s.startPrometheus,
+	} {
+		if err := start(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Stack) started(what string, stop func(context.Context) error) {
+	s.undo = append(s.undo, step{what, stop})
+}
+
+func (s *Stack) startEngine(ctx context.Context) error {
+	e, err := engine.New(engine.Options{
+		DataDir: filepath.Join(s.opts.DataDir, "temporal"), FrontendAddr: s.opts.TemporalAddr,
+		UIAddr: s.opts.UIAddr, NoUI: s.opts.NoUI, Logger: s.opts.Logger.Named("engine"),
+	})
+	if err != nil {
+		return err
+	}
+	if err := e.Start(ctx); err != nil {
+		return err
+	}
+	s.engine = e
+	s.started("Temporal", func(context.Context) error { return e.Stop() })
+	s.conn, err = temporalx.NewLazy(s.Temporal())
+	if err != nil {
+		return err
+	}
+	s.started("connection", func(context.Context) error { s.conn.Close(); return nil })
+	return nil
+}
+
+// startFleet takes over the fleet that a kill left behind, or starts one.
+func (s *Stack) startFleet(ctx context.Context) error {
+	spawn := func() (*simfleet.Client, error) {
+		return simfleet.Spawn(ctx, s.opts.Exe, s.opts.FleetArgs, FleetState(s.opts.DataDir))
+	}
+	fleet, err := spawn()
+	if err == nil && fleet.Size() != s.opts.Devices {
+		if err := fleet.Stop(ctx); err != nil {
+			return err
+		}
+		fleet, err = spawn()
+	}
+	if err != nil {
+		return err
+	}
+	s.fleet = fleet
+	s.started("simulated fleet", fleet.Stop)
+	return s.declare(ctx)
+}
+
+func (s *Stack) startBridge(ctx context.Context) error {
+	b, err := bridge.New(bridge.Options{
+		Temporal: bridge.FromConn(s.conn), Logger: s.opts.Logger.Named("bridge"), Registry: newRegistry(),
+		Listen: s.opts.BridgeAddr,
+	})
+	if err != nil {
+		return err
+	}
+	if err := b.Start(ctx); err != nil {
+		return err
+	}
+	s.bridge = b
+	s.started("alertbridge", b.Stop)
+	return nil
+}
+
+func (s *Stack) startWorker(ctx context.Context) error {
+	key, err := ensureKey(filepath.Join(s.opts.DataDir, "ledger.key"))
+	if err != nil {
+		return err
+	}
+	registry := newRegistry()
+	o := service.Options{
+		FleetDir: s.FleetDir(), StoreURL: "sqlite:" + filepath.Join(s.opts.DataDir, "store.db"), LedgerKeyFile: key,
+		AdminAddr: s.opts.WorkerAddr, WebURL: s.webURL(), Housekeeping: 5 * time.Second,
+		Temporal: s.Temporal(), Logger: s.opts.Logger.Named("worker"), Registerer: registry, Gatherer: registry,
+	}
+	if s.alerts != nil {
+		o.AlertmanagerURL = s.alerts.URL()
+	}
+	w, err := service.New(o)
+	if err != nil {
+		return err
+	}
+	if err := w.Start(ctx); err != nil {
+		return err
+	}
+	s.worker = w
+	s.started("worker", w.Stop)
+	return nil
+}
+
+func (s *Stack) startAlertmanager(ctx context.Context) error {
+	if s.opts.NoMonitoring {
+		return nil
+	}
+	server, err := monitor.StartAlertmanager(ctx, monitor.AlertmanagerOptions{
+		Common:    s.monitored(s.opts.Alertmanager, s.opts.AlertmanagerAddr),
+		BridgeURL: "http://" + s.bridge.Addr(),
+	})
+	if err != nil {
+		return err
+	}
+	s.alerts = server
+	s.started("Alertmanager", func(context.Context) error { return server.Stop() })
+	return nil
+}
+
+func (s *Stack) startPrometheus(ctx context.Context) error {
+	if s.opts.NoMonitoring {
+		return nil
+	}
+	server, err := monitor.StartPrometheus(ctx, monitor.PrometheusOptions{
+		Common:     s.monitored(s.opts.Prometheus, s.opts.PrometheusAddr),
+		WorkerAddr: s.worker.AdminAddr(), BridgeAddr: s.bridge.Addr(), AlertmanagerAddr: s.alerts.Addr(),
+		Pending: s.opts.Pending,
+	})
+	if err != nil {
+		return err
+	}
+	s.prom = server
+	s.started("Prometheus", func(context.Context) error { return server.Stop() })
+	return nil
+}
+
+func (s *Stack) monitored(program, addr string) monitor.Common {
+	return monitor.Common{DataDir: s.opts.DataDir, Program: program, Addr: addr, Progress: s.opts.Progress}
+}
+
+// Stop stops everything, last in first out, the simulated fleet included. It
+// is idempotent, and goes on when one thing does not stop.
+func (s *Stack) Stop() error {
+	s.stopOnce.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		var errs []error
+		for _, u := range slices.Backward(s.undo) {
+			if err := u.stop(ctx); err != nil {
+				errs = append(errs, fmt.Errorf("stop %s: %w", u.what, err))
+			}
+		}
+		s.stopErr = errors.Join(errs...)
+	})
+	return s.stopErr
+}
+
+// Run starts the stack, calls up when it runs, and stops it when ctx ends or
+// a part of it does.
+func (s *Stack) Run(ctx context.Context, up func()) error {
+	if err := s.Start(ctx); err != nil {
+		return err
+	}
+	up()
+	err := s.wait(ctx)
+	fmt.Fprintln(s.opts.Progress, "stopping")
+	return errors.Join(err, s.Stop())
+}
+
+func (s *Stack) wait(ctx context.Context) error {
+	var prom, alerts <-chan struct{}
+	if s.prom != nil {
+		prom, alerts = s.prom.Done(), s.alerts.Done()
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-s.engine.Done():
+		return s.engine.Err()
+	case <-prom:
+		return s.prom.Err()
+	case <-alerts:
+		return s.alerts.Err()
+	}
+}
+
+func newRegistry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// ensureKey makes the ledger's key at the first start.
+func ensureKey(path string) (string, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return path, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("ledger key: %w", err)
+	}
+	_, err = f.WriteString(rand.Text() + "\n")
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return "", fmt.Errorf("ledger key: %w", err)
+	}
+	return path, nil
+}
