@@ -20,7 +20,8 @@ const (
 	maxTimeout      = time.Hour
 	maxRetries      = 100
 	parallelLimit   = 8
-	maxNesting      = 3 // of parallel in parallel
+	maxNesting      = 3  // of parallel in parallel
+	maxAttempts     = 50 // of attempt in attempt
 	maxExits        = 100
 	maxGateID       = 64
 	maxTitle        = 200
@@ -209,6 +210,10 @@ func (t *task) sleep(args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Val
 	d, err := duration("sleep", "duration", v, 0, maxSleep)
 	if err != nil {
 		return nil, err
+	}
+	if d == 0 {
+		// It would not wait, and so must not begin a new segment.
+		return starlark.None, nil
 	}
 	if err := t.waits(); err != nil {
 		return nil, err

@@ -16,6 +16,9 @@ func (t *task) attempt(args starlark.Tuple, kwargs []starlark.Tuple) (starlark.V
 	if err != nil {
 		return nil, err
 	}
+	if t.attempts >= maxAttempts {
+		return nil, fmt.Errorf("attempt: nests deeper than %d", maxAttempts)
+	}
 	t.attempts++
 	v, err := starlark.Call(t.thread, fn, rest, kwargs)
 	t.attempts--
@@ -59,6 +62,9 @@ func (t *task) parallel(args starlark.Tuple, kwargs []starlark.Tuple) (starlark.
 		if _, ok := fn.(starlark.Callable); !ok {
 			return nil, fmt.Errorf("parallel: got %s, want functions without arguments; write parallel(lambda: fn(argument))", fn.Type())
 		}
+	}
+	if len(args) == 0 {
+		return starlark.NewList(nil), nil
 	}
 	if err := t.charge(coroutineSteps * uint64(len(args)+1)); err != nil {
 		return nil, err

@@ -38,7 +38,7 @@ var hints = sync.OnceValue(func() []hint {
 		{message: re(`support sets`), text: "there are no sets; use a list, or a dict with True as the values"},
 		{message: re(`got for, want '\)'`), text: "there are no generator expressions; use a list: [x for x in y]"},
 		{message: re(`got ':'`), code: re(`:=`), text: "there is no := ; assign on a line of its own"},
-		{message: re(`got ':'|got '->'|got '-'`), code: re(`^\s*def\b|^\s*\w+\s*:\s*\w+\s*=`), text: "there are no type annotations"},
+		{message: re(`got ':'|got '->'|got '-'`), code: re(`^\s*def\b.*(\w\s*:\s*\w|->)|^\s*\w+\s*:\s*\w+\s*=`), text: "there are no type annotations"},
 		{message: re(`(if|for) (statement|loop) not within a function`), text: "if and for stand inside functions only"},
 		{message: re(`recursively`), text: "a function cannot call itself; use a for loop"},
 		{message: re(`cannot reassign (global|top-level)|cannot reassign \w+ \w+ declared`), text: "a name at the top of the file is given one value, once"},

@@ -14,7 +14,8 @@ type Limits struct {
 	// IntBits one integer.
 	TextBytes, Elements, IntBits int
 	// AllocBytes bounds what guarded operations build over the whole run,
-	// whether or not it is still in use.
+	// whether or not it is still in use. Everything else that a step can build
+	// is small, so that TotalSteps bounds it.
 	AllocBytes uint64
 	// Depth bounds the nesting of a value that is printed, hashed or frozen.
 	Depth int
@@ -36,7 +37,7 @@ type Limits struct {
 // DefaultLimits returns the limits that a worker uses.
 func DefaultLimits() Limits {
 	return Limits{
-		SegmentSteps: 500_000, TotalSteps: 5_000_000,
+		SegmentSteps: 500_000, TotalSteps: 2_000_000,
 		TextBytes: 1 << 20, Elements: 100_000, IntBits: 4096,
 		AllocBytes: 64 << 20, Depth: 64,
 		Calls: 1000, Prints: 200, PrintBytes: 64 << 10, Parallel: 64,

@@ -8,8 +8,12 @@ import (
 	"go.starlark.net/syntax"
 )
 
-// nearest returns the candidate that name was probably meant to be, or "".
+// nearest returns the candidate that name was probably meant to be, or "". To
+// a name of one or two letters, everything is near.
 func nearest(name string, candidates []string) string {
+	if len(name) < 3 {
+		return ""
+	}
 	best, bestDistance := "", max(len(name)/3, 1)+1
 	for _, c := range candidates {
 		if d := distance(strings.ToLower(name), strings.ToLower(c), bestDistance); d < bestDistance {

@@ -186,9 +186,6 @@ func timeoutText(call Call, kind enumspb.TimeoutType) string {
 
 // Sleep waits on a durable timer.
 func (h *temporalHost) Sleep(d time.Duration, at Position) error {
-	if d == 0 {
-		return h.ctx.Err()
-	}
 	return workflow.NewTimerWithOptions(h.ctx, d, workflow.TimerOptions{Summary: "sleep, " + at.lineText()}).Get(h.ctx, nil)
 }
 
