@@ -21,6 +21,21 @@
 //   - Text that is not UTF-8, or holds a NUL, comes from devices too; such bytes
 //     are replaced by U+FFFD before anything is compared, hashed or stored.
 //
+// On PostgreSQL the store wants a schema of its own, chosen with search_path in
+// the URL; its user owns the tables, because Open migrates them. On SQLite it
+// wants a local disk: locks do not work on most network file systems. Beside
+// PATH there are PATH-wal and PATH-shm, which belong to it, and the empty
+// PATH.lock, which orders starting processes.
+//
+// # Leases and writes in flight
+//
+// A device has at most one lease. Its token grows with every lease and is
+// checked, in the same transaction, by every intent; so who has lost the device
+// cannot begin a write. A write that has begun cannot be called back: it counts
+// as in flight until its result is appended or its deadline has passed, and
+// until then the device goes to nobody else, even when its owner lets go of it
+// or is dead.
+//
 // # The ledger, for an auditor
 //
 // The ledger is a chain of entries with seq 1, 2, 3 and so on without a gap.

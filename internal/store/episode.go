@@ -129,7 +129,7 @@ func (t *txn) endEpisode(rec Record, token int64) (Incident, error) {
 	}
 	if i.EndedAt == nil {
 		rec.Before = i.Status
-		if _, err := t.appendOnce(PhaseEvent, rec); err != nil {
+		if _, err := t.appendEvent(rec); err != nil {
 			return Incident{}, err
 		}
 		i.Status, i.Detail, i.EndedAt = rec.After, rec.Reason, &t.now

@@ -119,21 +119,27 @@ func (s *Store) AppendIntent(ctx context.Context, rec Record, token int64, busyU
 		return LedgerEntry{}, fmt.Errorf("append intent: %w", err)
 	}
 	e, err := write(ctx, s, func(t *txn) (LedgerEntry, error) {
-		e, found, err := t.findSame(PhaseIntent, rec)
+		intent, result, err := t.findEffect(rec.Key())
 		if err != nil {
+			return LedgerEntry{}, err
+		}
+		if err := sameRecord(intent, rec); err != nil {
 			return LedgerEntry{}, err
 		}
 		if err := t.checkLease(rec.DeviceID, token); err != nil {
 			return LedgerEntry{}, err
 		}
-		if found {
-			if _, done, err := t.find(PhaseResult, rec.Key()); err != nil || done {
-				return e, err
+		if intent == nil {
+			e, err := t.append(PhaseIntent, rec)
+			if err != nil {
+				return LedgerEntry{}, err
 			}
-		} else if e, err = t.append(PhaseIntent, rec); err != nil {
-			return LedgerEntry{}, err
+			intent = &e
 		}
-		return e, t.beginWrite(e, token, busyUntil)
+		if result != nil {
+			return *intent, nil
+		}
+		return *intent, t.beginWrite(*intent, token, busyUntil)
 	})
 	if err != nil {
 		return LedgerEntry{}, fmt.Errorf("append intent for %s: %w", rec.DeviceID, err)
@@ -151,22 +157,21 @@ func (s *Store) AppendResult(ctx context.Context, rec Record) (LedgerEntry, erro
 		return LedgerEntry{}, fmt.Errorf("append result: %w", err)
 	}
 	e, err := write(ctx, s, func(t *txn) (LedgerEntry, error) {
-		earlier, found, err := t.findSame(PhaseResult, rec)
-		if err != nil || found {
-			return earlier, err
-		}
-		intent, intended, err := t.find(PhaseIntent, rec.Key())
+		intent, result, err := t.findEffect(rec.Key())
 		if err != nil {
 			return LedgerEntry{}, err
 		}
-		if !intended || intent.DeviceID != rec.DeviceID {
+		if result != nil {
+			return *result, sameRecord(result, rec)
+		}
+		if intent == nil || intent.DeviceID != rec.DeviceID {
 			return LedgerEntry{}, fmt.Errorf("%w: %s", ErrNoIntent, rec.Key())
 		}
 		e, err := t.append(PhaseResult, rec)
 		if err != nil {
 			return LedgerEntry{}, err
 		}
-		return e, t.endWrite(intent)
+		return e, t.endWrite(*intent)
 	})
 	if err != nil {
 		return LedgerEntry{}, fmt.Errorf("append result for %s: %w", rec.DeviceID, err)
@@ -181,19 +186,26 @@ func (s *Store) AppendEvent(ctx context.Context, rec Record) (LedgerEntry, error
 	if err := rec.check(); err != nil {
 		return LedgerEntry{}, fmt.Errorf("append event: %w", err)
 	}
-	e, err := write(ctx, s, func(t *txn) (LedgerEntry, error) { return t.appendOnce(PhaseEvent, rec) })
+	e, err := write(ctx, s, func(t *txn) (LedgerEntry, error) { return t.appendEvent(rec) })
 	if err != nil {
 		return LedgerEntry{}, fmt.Errorf("append event for %s: %w", rec.DeviceID, err)
 	}
 	return e, nil
 }
 
-func (t *txn) appendOnce(phase string, rec Record) (LedgerEntry, error) {
-	earlier, found, err := t.findSame(phase, rec)
-	if err != nil || found {
-		return earlier, err
+func (t *txn) appendEvent(rec Record) (LedgerEntry, error) {
+	var earlier *LedgerEntry
+	err := t.rows(func(scan func(...any) error) error {
+		earlier = &LedgerEntry{}
+		return scanEntry(earlier, scan)
+	}, selectByKey+` AND phase = $6`, append(rec.Key().args(), PhaseEvent)...)
+	if err != nil {
+		return LedgerEntry{}, err
 	}
-	return t.append(phase, rec)
+	if earlier != nil {
+		return *earlier, sameRecord(earlier, rec)
+	}
+	return t.append(PhaseEvent, rec)
 }
 
 // append adds an entry to the chain; the caller has seen that its key is free.
@@ -228,7 +240,11 @@ const ledgerColumns = `seq, time, phase, actor, device_id, action, item, before,
 	outcome, reason, incident_id, workflow_id, run_id, activity_id, plan_hash, prev_hash, hash`
 
 const selectByKey = `SELECT ` + ledgerColumns + ` FROM ledger
-	WHERE workflow_id = $1 AND run_id = $2 AND activity_id = $3 AND action = $4 AND item = $5 AND phase = $6`
+	WHERE workflow_id = $1 AND run_id = $2 AND activity_id = $3 AND action = $4 AND item = $5`
+
+func (k EffectKey) args() []any {
+	return []any{k.WorkflowID, k.RunID, k.ActivityID, k.Action, k.Item}
+}
 
 func scanEntry(e *LedgerEntry, scan func(...any) error) error {
 	var at int64
@@ -238,19 +254,27 @@ func scanEntry(e *LedgerEntry, scan func(...any) error) error {
 	return err
 }
 
-func (t *txn) find(phase string, k EffectKey) (e LedgerEntry, found bool, err error) {
+// findEffect returns the intent and the result of an effect, as far as they are
+// there.
+func (t *txn) findEffect(k EffectKey) (intent, result *LedgerEntry, err error) {
 	err = t.rows(func(scan func(...any) error) error {
-		found = true
-		return scanEntry(&e, scan)
-	}, selectByKey, k.WorkflowID, k.RunID, k.ActivityID, k.Action, k.Item, phase)
-	return e, found, err
+		var e LedgerEntry
+		err := scanEntry(&e, scan)
+		switch e.Phase {
+		case PhaseIntent:
+			intent = &e
+		case PhaseResult:
+			result = &e
+		}
+		return err
+	}, selectByKey, k.args()...)
+	return intent, result, err
 }
 
-// findSame is find, but refuses an entry that says something else than rec.
-func (t *txn) findSame(phase string, rec Record) (LedgerEntry, bool, error) {
-	e, found, err := t.find(phase, rec.Key())
-	if err == nil && found && e.Record() != rec {
-		return LedgerEntry{}, false, fmt.Errorf("%w: entry %d, %s of %s", ErrLedgerConflict, e.Seq, phase, rec.Key())
+// sameRecord refuses an earlier entry that says something else than rec.
+func sameRecord(e *LedgerEntry, rec Record) error {
+	if e == nil || e.Record() == rec {
+		return nil
 	}
-	return e, found, err
+	return fmt.Errorf("%w: entry %d, %s of %s", ErrLedgerConflict, e.Seq, e.Phase, rec.Key())
 }

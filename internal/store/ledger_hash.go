@@ -3,6 +3,7 @@ package store
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -95,11 +96,15 @@ func (h hasher) checkHead(head ledgerHead) error {
 	return nil
 }
 
-// selectHead reads the one row; the locking form is for writers on PostgreSQL.
-const (
-	selectHead     = `SELECT count, last_hash, key_id, mac FROM ledger_head WHERE id = 1`
-	selectHeadLock = selectHead + ` FOR UPDATE`
-)
+const selectHead = `SELECT count, last_hash, key_id, mac FROM ledger_head WHERE id = 1`
+
+// lockHead puts the writers on PostgreSQL in one order. In the same round trip
+// it sees to it, for this transaction, that a commit is durable whatever the
+// server's default is, and that a worker which vanishes with the lock in its
+// hands gives it back before TCP notices.
+const lockHead = `SELECT set_config('idle_in_transaction_session_timeout', '30s', true),
+	CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', true) END,
+	count, last_hash, key_id, mac FROM ledger_head WHERE id = 1 FOR UPDATE`
 
 // loadHead reads the head for this transaction. That the head is missing or
 // not ours is kept for the jobs that append; the others go on.
@@ -107,18 +112,19 @@ func (b *batch) loadHead() error {
 	if b.head != nil || b.headErr != nil {
 		return nil
 	}
-	query := selectHead
+	var head *ledgerHead
+	var set [2]sql.NullString
+	query, dest := selectHead, []any{}
 	if b.w.s.dialect.lockHead {
-		query = selectHeadLock
+		query, dest = lockHead, []any{&set[0], &set[1]}
 	}
 	rows, err := b.query(query)
 	if err != nil {
 		return err
 	}
-	var head *ledgerHead
 	err = eachRow(rows, func(scan func(...any) error) error {
 		head = &ledgerHead{}
-		return scan(&head.Count, &head.LastHash, &head.KeyID, &head.MAC)
+		return scan(append(dest, &head.Count, &head.LastHash, &head.KeyID, &head.MAC)...)
 	})
 	if err != nil {
 		return err

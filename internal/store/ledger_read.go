@@ -125,13 +125,17 @@ func (s *Store) FindResult(ctx context.Context, k EffectKey) (LedgerEntry, error
 	return s.findEntry(ctx, PhaseResult, k)
 }
 
+func (k EffectKey) cleaned() EffectKey {
+	return EffectKey{clean(k.WorkflowID), clean(k.RunID), clean(k.ActivityID), clean(k.Action), clean(k.Item)}
+}
+
 func (s *Store) findEntry(ctx context.Context, phase string, k EffectKey) (LedgerEntry, error) {
 	var e LedgerEntry
 	found := false
 	err := s.read(ctx, func(scan func(...any) error) error {
 		found = true
 		return scanEntry(&e, scan)
-	}, selectByKey, clean(k.WorkflowID), clean(k.RunID), clean(k.ActivityID), clean(k.Action), clean(k.Item), phase)
+	}, selectByKey+` AND phase = $6`, append(k.cleaned().args(), phase)...)
 	if err == nil && !found {
 		err = ErrNotFound
 	}

@@ -63,7 +63,7 @@ func (s *Store) startPostgres(ctx context.Context) error {
 // warnIfNotDurable says when the server may lose what it has confirmed: a
 // device could then have been changed without a trace in the ledger.
 func (s *Store) warnIfNotDurable(ctx context.Context, conn *sql.Conn) {
-	for _, name := range []string{"fsync", "synchronous_commit", "full_page_writes"} {
+	for _, name := range []string{"fsync", "full_page_writes"} {
 		var value string
 		err := conn.QueryRowContext(ctx, `SELECT current_setting($1)`, name).Scan(&value)
 		if err == nil && value == "off" {

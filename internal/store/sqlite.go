@@ -18,8 +18,6 @@ const (
 	// sqliteAppID marks a database file as ours ("EFLT"), so that a store is
 	// never built into another program's file.
 	sqliteAppID = 0x45464c54
-	// sqliteBusy is how long a statement waits for another process's write.
-	sqliteBusy = 5 * time.Second
 	// sqliteStartWait bounds the wait for another process that is migrating.
 	sqliteStartWait = time.Minute
 	sqliteReaders   = 4
@@ -52,12 +50,12 @@ func (s *Store) openSQLite(ctx context.Context, path string) error {
 	defer unlock()
 	// A write takes its lock when it begins, not when it first writes: a lock
 	// that has to be upgraded can fail half-way.
-	s.db, err = sql.Open("sqlite", sqliteDSN(path, "_txlock=immediate"))
+	s.db, err = sql.Open("sqlite", sqliteDSN(path, s.opts.BusyTimeout, "_txlock=immediate"))
 	if err != nil {
 		return s.explain(err)
 	}
 	s.db.SetMaxOpenConns(1)
-	s.readers, err = sql.Open("sqlite", sqliteDSN(path, "_pragma=query_only(1)"))
+	s.readers, err = sql.Open("sqlite", sqliteDSN(path, s.opts.BusyTimeout, "_pragma=query_only(1)"))
 	if err != nil {
 		return s.explain(err)
 	}
@@ -101,10 +99,13 @@ func prepareFile(path string) error {
 	return nil
 }
 
-func sqliteDSN(path string, more ...string) string {
+func sqliteDSN(path string, busy time.Duration, more ...string) string {
 	params := append([]string{
-		fmt.Sprintf("_pragma=busy_timeout(%d)", sqliteBusy.Milliseconds()),
+		fmt.Sprintf("_pragma=busy_timeout(%d)", busy.Milliseconds()),
 		"_pragma=journal_mode(WAL)", "_pragma=synchronous(FULL)", "_pragma=foreign_keys(1)",
+		// A long verification keeps the log from being folded in; afterwards it
+		// shrinks again.
+		"_pragma=journal_size_limit(67108864)",
 	}, more...)
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + strings.Join(params, "&")
 }

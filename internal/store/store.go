@@ -28,6 +28,9 @@ type Options struct {
 	// MaxBatch is how many callers' writes are committed together at most; 0
 	// is 128, 1 gives every write a transaction of its own.
 	MaxBatch int
+	// BusyTimeout is how long a statement on SQLite waits for another process's
+	// write before it fails with a transient error; 0 is 5 s.
+	BusyTimeout time.Duration
 }
 
 const minKeyBytes = 16
@@ -47,6 +50,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.MaxBatch <= 0 {
 		o.MaxBatch = 128
+	}
+	if o.BusyTimeout <= 0 {
+		o.BusyTimeout = 5 * time.Second
 	}
 	return o, nil
 }

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -71,7 +72,7 @@ func (p place) open(t testing.TB, opts Options) *Store {
 
 func sqlitePlace(t testing.TB) place {
 	path := filepath.Join(t.TempDir(), "store.db")
-	return place{kind: "sqlite", url: "sqlite:" + path, raw: func(t testing.TB) *sql.DB { return openRaw(t, "sqlite", sqliteDSN(path)) }}
+	return place{kind: "sqlite", url: "sqlite:" + path, raw: func(t testing.TB) *sql.DB { return openRaw(t, "sqlite", sqliteDSN(path, time.Second)) }}
 }
 
 var schemaNumber atomic.Int64
@@ -200,7 +201,7 @@ func TestOpenSaysWhatToDo(t *testing.T) {
 	damaged := filepath.Join(dir, "damaged.db")
 	require.NoError(t, os.WriteFile(damaged, []byte(strings.Repeat("no database at all ", 500)), 0o600))
 	foreign := filepath.Join(dir, "foreign.db")
-	_, err := openRaw(t, "sqlite", sqliteDSN(foreign)).Exec(`CREATE TABLE executions (id TEXT)`)
+	_, err := openRaw(t, "sqlite", sqliteDSN(foreign, time.Second)).Exec(`CREATE TABLE executions (id TEXT)`)
 	require.NoError(t, err)
 
 	tests := []struct{ rule, url, want string }{
@@ -247,7 +248,7 @@ func TestPathsWithOddCharacters(t *testing.T) {
 
 func TestLockedFileIsTransientAndSaysSo(t *testing.T) {
 	p := sqlitePlace(t)
-	s := p.open(t, Options{})
+	s := p.open(t, Options{BusyTimeout: 50 * time.Millisecond})
 	conn, err := p.raw(t).Conn(bg)
 	require.NoError(t, err)
 	_, err = conn.ExecContext(bg, `BEGIN EXCLUSIVE`)
@@ -302,4 +303,19 @@ func TestCancelledCallerReturns(t *testing.T) {
 	_, err := s.AppendEvent(ctx, record(1))
 	require.ErrorIs(t, err, context.Canceled)
 	require.False(t, IsTransient(err))
+}
+
+func FuzzCleanTextIsStorable(f *testing.F) {
+	for _, s := range []string{"", "WMax", "a\x00b", "\xff\xfe", "\uFFFD", "ü\xc3"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		c := clean(s)
+		require.True(t, utf8.ValidString(c))
+		require.NotContains(t, c, "\x00")
+		require.Equal(t, c, clean(c))
+		if utf8.ValidString(s) && !strings.Contains(s, "\x00") {
+			require.Equal(t, s, c)
+		}
+	})
 }

@@ -14,42 +14,9 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"syscall"
 	"time"
 )
-
-// postgresURLEnv names a server to test against, instead of one that the tests
-// start themselves. Its user has to be allowed to create schemas.
-const postgresURLEnv = "EDGEFLEET_TEST_POSTGRES"
-
-var errNoPostgres = errors.New("PostgreSQL is not installed, so its tests do not run: " +
-	"install it (Debian: apt-get install postgresql; macOS: brew install postgresql), " +
-	"or name a server with " + postgresURLEnv + "=postgres://user:password@host:port/database")
-
-// postgresServer is the server that the tests of this package share. It starts
-// when the first test asks for it.
-type postgresServer struct {
-	once sync.Once
-	url  string
-	err  error
-	stop func()
-}
-
-func (p *postgresServer) URL() (string, error) {
-	p.once.Do(func() {
-		if p.url = os.Getenv(postgresURLEnv); p.url == "" {
-			p.err = p.start()
-		}
-	})
-	return p.url, p.err
-}
-
-func (p *postgresServer) Stop() {
-	if p.stop != nil {
-		p.stop()
-	}
-}
 
 // postgresBin returns the folder that has both programs: that of initdb in
 // PATH, or the newest of Debian's, which are not in PATH.
@@ -136,7 +103,8 @@ func (p *postgresServer) serve(command func(string, ...string) *exec.Cmd, dir, d
 	_ = l.Close()
 	var log bytes.Buffer
 	cmd := command("postgres", "-D", data, "-p", strconv.Itoa(port), "-k", dir,
-		"-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200")
+		"-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200",
+		"-c", "fsync=off") // the benchmarks switch it on; the tests kill clients, not the machine
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
 		return err

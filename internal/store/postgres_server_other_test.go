@@ -1,0 +1,5 @@
+//go:build !unix
+
+package store
+
+func (p *postgresServer) start() error { return errNoPostgres }
