@@ -85,3 +85,65 @@ func TestTheCallersEnd(t *testing.T) {
 		require.Empty(t, devices.KindOf(err))
 	})
 }
+
+// TestNothingIsSentAfterClose takes the way of a call that had its line before
+// the driver was closed.
+func TestNothingIsSentAfterClose(t *testing.T) {
+	for range 50 {
+		p := newPeer(t, nil)
+		d := New(Options{})
+		k, err := d.open(p.endpoint())
+		require.NoError(t, err)
+		d.Close()
+		_, err = k.line.exchange(t.Context(), &k.ep, fuzzRequest(3, 1), false)
+		require.ErrorIs(t, err, ErrClosed)
+		dials, _ := p.seen()
+		require.Zero(t, dials)
+	}
+	d := New(Options{})
+	d.Close()
+	d.Close()
+}
+
+// lastMomentConn ends the context when the whole answer has been read, and goes
+// on when that has forced the deadline.
+type lastMomentConn struct {
+	net.Conn
+	left   int
+	cancel context.CancelFunc
+	forced chan struct{}
+}
+
+func (c *lastMomentConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.left -= n; c.left == 0 {
+		c.cancel()
+		<-c.forced
+	}
+	return n, err
+}
+
+func (c *lastMomentConn) SetDeadline(t time.Time) error {
+	if t.Before(time.Now()) {
+		close(c.forced)
+	}
+	return c.Conn.SetDeadline(t)
+}
+
+func TestAnAnswerThatMeetsTheEndCountsAndTheLineIsDropped(t *testing.T) {
+	d, opened := open(t, Options{}, newPeer(t, nil).endpoint())
+	require.NoError(t, opened.Ping(t.Context()))
+	k := opened.(*link)
+	l := k.line
+	require.NoError(t, l.turn.Acquire(t.Context(), 1))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	l.conn = &lastMomentConn{l.conn, headerLen + 4, cancel, make(chan struct{})}
+	answer, f := l.talk(ctx, &k.ep, fuzzRequest(3, 1))
+	l.release()
+	require.Nil(t, f)
+	require.Equal(t, []byte{3, 2, 0, 100}, answer[headerLen:])
+	require.False(t, l.connected.Load(), "its deadline is spoilt")
+	require.NoError(t, opened.Ping(t.Context()))
+	d.Close()
+}

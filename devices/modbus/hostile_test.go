@@ -81,10 +81,12 @@ func TestHostilePeer(t *testing.T) {
 		{name: "an exception to a foreign function", bad: say(func(r []byte) []byte { return reply(r, 0x81, 2) }), read: devices.Unreachable, words: "function 129"},
 		{name: "a length of zero", bad: edit(setLength(0)), read: devices.Unreachable, words: "0 bytes, which no answer has"},
 		{name: "a length without a function", bad: edit(setLength(1)), read: devices.Unreachable, words: "1 bytes"},
+		{name: "a length without data", bad: edit(setLength(2)), read: devices.Unreachable, words: "2 bytes"},
 		{name: "a length over the limit", bad: edit(setLength(255)), read: devices.Unreachable, words: "255 bytes"},
 		{name: "the largest length", bad: edit(setLength(65535)), read: devices.Unreachable, words: "65535 bytes"},
 		{name: "garbage", bad: say(func([]byte) []byte { return []byte("HTTP/1.1 400 Bad Request\r\n\r\n") }), read: devices.Unreachable, words: "transaction"},
 		{name: "a short answer in a right frame", bad: say(shortAnswer), read: devices.Rejected, words: "the answer"},
+		{name: "bytes behind the data", bad: say(longAnswer), read: devices.Rejected, words: "the answer"},
 		{name: "a byte count that is not the data's", bad: edit(func(a []byte) { a[8] ^= 0x40 }), read: devices.Rejected, words: "the answer"},
 		{name: "an exception without a code", bad: say(func(r []byte) []byte { return reply(r, r[7]|0x80, 2, 0) }), read: devices.Rejected, words: "an exception of 3 bytes"},
 	} {
@@ -168,6 +170,11 @@ func shortAnswer(request []byte) []byte {
 		return reply(request, request[7], 2, 0, 100)
 	}
 	return reply(request, request[7], 0)
+}
+
+// longAnswer has one byte more than its byte count says.
+func longAnswer(request []byte) []byte {
+	return reply(request, append(honestAnswer(request)[headerLen:], 9)...)
 }
 
 func TestASlowAnswerWithinTheTimeOutIsRight(t *testing.T) {

@@ -175,7 +175,6 @@ func (l *line) talk(ctx context.Context, ep *devices.Endpoint, request []byte) (
 	if timeout <= 0 {
 		timeout = DefaultResponseTimeout
 	}
-	defer func() { l.lastUsed = time.Now() }()
 	_ = conn.SetDeadline(time.Now().Add(timeout))
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 
@@ -192,6 +191,7 @@ func (l *line) talk(ctx context.Context, ep *devices.Endpoint, request []byte) (
 		answer, err = readAnswer(conn, request)
 	}
 	unspoilt := stop()
+	l.lastUsed = time.Now()
 	if err == nil {
 		if !unspoilt {
 			// The answer counts, but the end of ctx may still be about to
@@ -234,10 +234,9 @@ func (l *line) closeIdle() {
 	if l.turn.Acquire(l.pool.base, 1) != nil {
 		return
 	}
-	if rest := time.Until(l.lastUsed.Add(l.pool.idleClose)); rest <= 0 {
+	// A request since the timer fired has set it again, after lastUsed.
+	if time.Since(l.lastUsed) >= l.pool.idleClose {
 		l.drop()
-	} else if l.conn != nil {
-		l.idle.Reset(rest)
 	}
 	l.release()
 	l.pool.mu.Lock()

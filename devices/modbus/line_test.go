@@ -172,7 +172,7 @@ func lines(d *Driver) int {
 func TestConnectionsAreBounded(t *testing.T) {
 	const most = 2
 	var open, highest atomic.Int32
-	d := New(Options{MaxConnections: most})
+	d := New(Options{MaxConnections: most, IdleClose: time.Hour})
 	t.Cleanup(d.Close)
 	var callers errgroup.Group
 	for range 6 {
@@ -210,6 +210,16 @@ func TestConnectionsAreBounded(t *testing.T) {
 		}
 	}
 	require.LessOrEqual(t, connected, most)
+}
+
+func TestAnIdleConnectionMakesRoomForAnother(t *testing.T) {
+	idle, wanted := newPeer(t, nil), newPeer(t, nil)
+	d, l := open(t, Options{MaxConnections: 1, IdleClose: time.Hour}, idle.endpoint())
+	require.NoError(t, l.Ping(t.Context()))
+	other, err := d.Open(t.Context(), wanted.endpoint())
+	require.NoError(t, err)
+	require.NoError(t, other.Ping(t.Context()))
+	require.NoError(t, l.Ping(t.Context()), "and the other way round")
 }
 
 func TestAnOpenConnectionIsNotAWayAroundAllowedNetworks(t *testing.T) {
@@ -310,19 +320,26 @@ func lineIsStale(d *Driver, address string) bool {
 }
 
 // TestACallOnAClosingLinkKeepsTheLine makes sure that a link that is closed
-// during a call does not lead to a second connection to the endpoint.
+// while it dials does not lead to a second connection to the endpoint.
 func TestACallOnAClosingLinkKeepsTheLine(t *testing.T) {
-	var l devices.Link
-	p := newPeer(t, func(c *net.TCPConn, request []byte) bool {
-		l.Close()
-		return honest(c, request)
-	})
-	var d *Driver
-	d, l = open(t, Options{}, p.endpoint())
-	require.NoError(t, l.Ping(t.Context()))
-	again, err := d.Open(t.Context(), p.endpoint())
+	p := newPeer(t, nil)
+	_, port, err := net.SplitHostPort(p.endpoint().Address)
 	require.NoError(t, err)
-	require.NoError(t, again.Ping(t.Context()))
+	ep := p.endpoint()
+	ep.Address = net.JoinHostPort("plc", port)
+	var d *Driver
+	var first, second devices.Link
+	d = New(Options{Dialer: dial.Dialer{Resolver: resolverFunc(func(string) ([]netip.Addr, error) {
+		first.Close()
+		second, err = d.Open(t.Context(), ep)
+		return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, err
+	})}})
+	defer d.Close()
+	first, err = d.Open(t.Context(), ep)
+	require.NoError(t, err)
+	require.NoError(t, first.Ping(t.Context()), "what was begun is finished")
+	require.NoError(t, second.Ping(t.Context()))
+	require.ErrorIs(t, first.Ping(t.Context()), ErrClosed)
 	dials, _ := p.seen()
 	require.Equal(t, 1, dials)
 }
