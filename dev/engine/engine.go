@@ -31,6 +31,7 @@ type Engine struct {
 
 	mu       sync.Mutex
 	started  bool
+	stopped  bool
 	addr     string
 	uiAddr   string
 	stops    []stopper // in the order of starting; undone from the end
@@ -79,7 +80,11 @@ func (e *Engine) Start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, e.opts.StartTimeout)
 	defer cancel()
 	begin := time.Now()
-	if err := e.start(ctx); err != nil {
+	err := e.start(ctx)
+	if e.wasStopped() {
+		return errors.New("the engine was stopped while it started")
+	}
+	if err != nil {
 		return errors.Join(err, e.Stop())
 	}
 	go e.watch()
@@ -138,10 +143,27 @@ func (e *Engine) start(ctx context.Context) error {
 	return nil
 }
 
+// undo keeps what Stop has to do for a step of Start. When Stop came in the
+// middle of Start, it is done at once.
 func (e *Engine) undo(name string, stop func(context.Context) error) {
 	e.mu.Lock()
+	if !e.stopped {
+		e.stops = append(e.stops, stopper{name, stop})
+		e.mu.Unlock()
+		return
+	}
+	e.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), e.opts.StopTimeout)
+	defer cancel()
+	if err := stop(ctx); err != nil {
+		e.opts.Logger.Warn("stop "+name, zap.Error(err))
+	}
+}
+
+func (e *Engine) wasStopped() bool {
+	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.stops = append(e.stops, stopper{name, stop})
+	return e.stopped
 }
 
 func (e *Engine) takeFolder() error {

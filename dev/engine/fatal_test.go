@@ -77,3 +77,15 @@ func TestADatabaseWhoseSetUpWasCutOffIsMadeAgain(t *testing.T) {
 	require.NoError(t, createNamespace(path, e.opts), "a namespace is made once")
 	require.NoError(t, e.Stop())
 }
+
+func TestAStopInTheMiddleOfAStartLeavesNothingBehind(t *testing.T) {
+	e, err := New(Options{DataDir: t.TempDir(), NoUI: true})
+	require.NoError(t, err)
+	require.NoError(t, e.Stop())
+	require.NoError(t, e.takeFolder(), "a step of a start that was already under way")
+	second, err := New(Options{DataDir: e.opts.DataDir, NoUI: true})
+	require.NoError(t, err)
+	require.NoError(t, second.takeFolder(), "its lock was given back")
+	require.NoError(t, second.Stop())
+	require.Error(t, e.Start(context.Background()), "an engine that was stopped is not started")
+}

@@ -39,6 +39,7 @@ func (e *Engine) Stop() error {
 		defer cancel()
 		e.mu.Lock()
 		e.started = true // a Start that comes late is refused
+		e.stopped = true
 		stops := e.stops
 		e.stops = nil
 		e.mu.Unlock()

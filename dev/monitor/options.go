@@ -85,9 +85,11 @@ func (o PrometheusOptions) withDefaults() PrometheusOptions {
 }
 
 func (o PrometheusOptions) validate() error {
-	for what, addr := range map[string]string{"worker": o.WorkerAddr, "bridge": o.BridgeAddr, "Alertmanager": o.AlertmanagerAddr} {
-		if addr == "" {
-			return fmt.Errorf("Prometheus needs the %s's address", what)
+	for _, peer := range []struct{ name, addr string }{
+		{"worker", o.WorkerAddr}, {"bridge", o.BridgeAddr}, {"Alertmanager", o.AlertmanagerAddr},
+	} {
+		if peer.addr == "" {
+			return fmt.Errorf("no address of the %s is given for Prometheus", peer.name)
 		}
 	}
 	if o.ScrapeInterval < 100*time.Millisecond {
@@ -121,7 +123,7 @@ func (o AlertmanagerOptions) withDefaults() AlertmanagerOptions {
 
 func (o AlertmanagerOptions) validate() error {
 	if o.BridgeURL == "" {
-		return errors.New("Alertmanager needs the bridge's URL")
+		return errors.New("no URL of the bridge is given for Alertmanager")
 	}
 	return nil
 }

@@ -172,7 +172,7 @@ func TestAPortOrAProgramThatIsNotToBeHadIsRefusedInOneLine(t *testing.T) {
 		"no data folder": {
 			func(o *monitor.AlertmanagerOptions) { o.DataDir = "" }, "Alertmanager needs a data folder"},
 		"no bridge": {
-			func(o *monitor.AlertmanagerOptions) { o.BridgeURL = "" }, "Alertmanager needs the bridge's URL"},
+			func(o *monitor.AlertmanagerOptions) { o.BridgeURL = "" }, "no URL of the bridge is given for Alertmanager"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("PATH", t.TempDir())
