@@ -230,6 +230,25 @@ func TestOpenSaysWhatToDo(t *testing.T) {
 	})
 }
 
+func TestFileThatWasDamagedLaterNamesTheRemedy(t *testing.T) {
+	p := sqlitePlace(t)
+	s, err := Open(bg, p.url, Options{})
+	require.NoError(t, err)
+	appendEvents(t, s, 20)
+	require.NoError(t, s.Close())
+	path := strings.TrimPrefix(p.url, "sqlite:")
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for i := 4096; i < len(data); i++ {
+		data[i] ^= 0x5a
+	}
+	require.NoError(t, os.WriteFile(path, data, 0o600))
+	_, err = Open(bg, p.url, Options{})
+	require.ErrorIs(t, err, ErrDamaged)
+	require.ErrorContains(t, err, "restore the file from a backup")
+	require.False(t, IsTransient(err))
+}
+
 func TestFileIsForItsOwnerOnly(t *testing.T) {
 	p := sqlitePlace(t)
 	p.open(t, Options{})
