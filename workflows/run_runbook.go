@@ -22,7 +22,7 @@ func (r *remediation) runRunbook(ctx workflow.Context) error {
 		Resolved: func() bool { return r.progress.ResolvedAt != nil },
 		Observer: runbook.Observer{
 			Timeline: func(text string) { r.note(ctx, "%s", text) },
-			Step:     func(title string) { r.progress.Step = title; r.note(ctx, "step: %s", title) },
+			Step:     func(title string) { r.progress.Step = title; r.showDetails(ctx) },
 			Waiting: func(gate, prompt string) {
 				r.progress.Waiting = gate
 				if gate != "" {

@@ -23,7 +23,12 @@ func StartPrometheus(ctx context.Context, o PrometheusOptions) (*Server, error) 
 	}
 	return launch(ctx, program{
 		name: "prometheus", title: "Prometheus", common: o.Common,
-		render: func(dir string) (string, error) { return renderPrometheus(dir, o) },
+		render: func(dir string) (string, error) {
+			if err := writePage(dir); err != nil {
+				return "", err
+			}
+			return renderPrometheus(dir, o)
+		},
 		arguments: func(config, data, addr string) []string {
 			return []string{
 				"--config.file=" + config,

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -123,6 +124,11 @@ func TestTheShippedConfigurationTakesAlertsFromDevicesToTheBridge(t *testing.T) 
 	require.NoError(t, err)
 	defer func() { require.NoError(t, prom.Stop()) }()
 
+	for _, page := range []string{"/", "/alerts", "/targets", "/graph?g0.expr=up", "/query"} {
+		require.Contains(t, get(t, prom.URL()+page), "<h1>Prometheus</h1>", page)
+	}
+	require.Contains(t, get(t, am.URL()+"/"), "<title>Alertmanager</title>")
+
 	s.change(func() { s.dark["edge-002"] = true; s.drifted["edge-003"] = 2 })
 	require.Equal(t, map[string]string{
 		"alertname": "EdgeDeviceOffline", "severity": "critical", "job": "edge-fleet",
@@ -149,6 +155,18 @@ func TestTheShippedConfigurationTakesAlertsFromDevicesToTheBridge(t *testing.T) 
 			}
 		}
 	})
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	defer http.DefaultClient.CloseIdleConnections()
+	response, err := http.Get(url)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, response.Body.Close()) }()
+	require.Equal(t, http.StatusOK, response.StatusCode, url)
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return string(body)
 }
 
 // alerts returns the states of an alert's instances in Alertmanager.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -88,6 +89,7 @@ func (s *Server) spawn(file string, args []string) error {
 	defer func() { _ = log.Close() }() // the child has its own
 	s.cmd = exec.Command(self, append([]string{file}, args...)...)
 	s.cmd.Env = append(os.Environ(), supervisorEnv+"="+s.stopTimeout.String())
+	s.cmd.Dir = filepath.Dir(s.logPath)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	ownGroup(s.cmd)
 	if s.lifeline, err = s.cmd.StdinPipe(); err != nil {

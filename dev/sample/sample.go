@@ -30,6 +30,8 @@ var regions = []string{"us-east-1", "us-west-2"}
 type (
 	fleetFile struct {
 		Fleet fleetDecl `yaml:"fleet"`
+		// Devices is empty: they stand in a file of their own.
+		Devices []deviceDecl `yaml:"devices"`
 	}
 	fleetDecl struct {
 		Name       string                `yaml:"name"`
@@ -70,7 +72,7 @@ func Write(dir, reference string, devices []Device) error {
 	if err := copyMissing(dir); err != nil {
 		return fmt.Errorf("write the sample fleet: %w", err)
 	}
-	fleet := fleetFile{fleetDecl{
+	fleet := fleetFile{Devices: []deviceDecl{}, Fleet: fleetDecl{
 		Name:       "edge-fleet",
 		Regions:    map[string]regionDecl{},
 		Monitoring: true,

@@ -206,7 +206,7 @@ func (s *Stack) startAlertmanager(ctx context.Context) error {
 	}
 	server, err := monitor.StartAlertmanager(ctx, monitor.AlertmanagerOptions{
 		Common:    s.monitored(s.opts.Alertmanager, s.opts.AlertmanagerAddr),
-		BridgeURL: "http://" + s.bridge.Addr(),
+		BridgeURL: s.BridgeURL() + bridge.PathAlertmanager,
 	})
 	if err != nil {
 		return err
