@@ -41,11 +41,12 @@ func addActions(env starlark.StringDict) {
 
 // addBuiltins puts the other builtins of runbooks into env.
 func addBuiltins(env starlark.StringDict) {
+	//workflowcheck:ignore
 	for name, fn := range map[string]func(*task, starlark.Tuple, []starlark.Tuple) (starlark.Value, error){
 		"attempt": (*task).attempt, "parallel": (*task).parallel,
 		"sleep": (*task).sleep, "now": (*task).now, "step": (*task).step, "print": (*task).print,
 		"wait_for_approval": (*task).approval, "on_exit": (*task).onExit,
-	} { //workflowcheck:ignore
+	} {
 		env[name] = hosted(name, fn)
 	}
 }
@@ -128,7 +129,7 @@ func (t *task) parseCall(action contract.Action, args starlark.Tuple, kwargs []s
 		pairs = append(pairs, p.Name+"?", &values[i])
 	}
 	pairs = append(pairs, "timeout?", &timeout, "retries?", &retries, "title?", &title)
-	if err := starlark.UnpackArgs(action.Name, args, kwargs, pairs...); err != nil {
+	if err := unpack(action.Name, args, kwargs, pairs...); err != nil {
 		return call, err
 	}
 	if device != t.run.deviceID {
@@ -204,7 +205,7 @@ func duration(fn, param string, v starlark.Value, least, most time.Duration) (ti
 // sleep is sleep(duration).
 func (t *task) sleep(args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 	var v starlark.Value
-	if err := starlark.UnpackArgs("sleep", args, kwargs, "duration", &v); err != nil {
+	if err := unpack("sleep", args, kwargs, "duration", &v); err != nil {
 		return nil, err
 	}
 	d, err := duration("sleep", "duration", v, 0, maxSleep)
@@ -224,7 +225,7 @@ func (t *task) sleep(args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Val
 
 // now is now().
 func (t *task) now(args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
-	if err := starlark.UnpackArgs("now", args, kwargs); err != nil {
+	if err := unpack("now", args, kwargs); err != nil {
 		return nil, err
 	}
 	return timeValue(t.host.Now()), t.charge(50)
@@ -233,7 +234,7 @@ func (t *task) now(args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value
 // step is step(title).
 func (t *task) step(args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 	var title string
-	if err := starlark.UnpackArgs("step", args, kwargs, "title", &title); err != nil {
+	if err := unpack("step", args, kwargs, "title", &title); err != nil {
 		return nil, err
 	}
 	title = oneLine(clip(title, maxTitle))
@@ -245,7 +246,7 @@ func (t *task) step(args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Valu
 // print is print(*args, sep=" ").
 func (t *task) print(args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 	sep := " "
-	if err := starlark.UnpackArgs("print", nil, kwargs, "sep?", &sep); err != nil {
+	if err := unpack("print", nil, kwargs, "sep?", &sep); err != nil {
 		return nil, err
 	}
 	var b strings.Builder

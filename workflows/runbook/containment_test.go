@@ -28,8 +28,8 @@ func body(statements string) string {
 }
 
 // TestNoSourceTakesAWorkerDown is the table of attacks. Each of them has to
-// end within the watchdog's time with the right type of error; that the test
-// process is still there afterwards is the point.
+// end soon, with the right type of error, a place, and a message of bounded
+// size; that the test process is still there afterwards is the point.
 func TestNoSourceTakesAWorkerDown(t *testing.T) {
 	const budget, script = contract.ErrBudget, contract.ErrRunbook
 	deep := "x = []\nfor i in range(50000):\n    x = [x]\n"
@@ -142,7 +142,9 @@ func TestNoSourceTakesAWorkerDown(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			began := time.Now()
-			_, err := runSource(tt.source)
+			// The budgets alone have to end it, also on a machine so slow that
+			// the watchdog would be first.
+			_, err := runWith(tt.source, newTestCase(), Limits{Watchdog: time.Minute})
 			took := time.Since(began)
 			var e *Error
 			require.ErrorAs(t, err, &e)
@@ -151,7 +153,7 @@ func TestNoSourceTakesAWorkerDown(t *testing.T) {
 			require.False(t, errors.Is(err, errStalled))
 			require.NotEmpty(t, e.At.File, e.Error())
 			require.Less(t, len(e.Error()), 4096)
-			require.Less(t, took, 2*time.Second)
+			require.Less(t, took, 10*time.Second)
 		})
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 // madeCalls is calls(): the calls of actions so far, as records.
 func (t *task) madeCalls(args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
-	if err := starlark.UnpackArgs("calls", args, kwargs); err != nil {
+	if err := unpack("calls", args, kwargs); err != nil {
 		return nil, err
 	}
 	if err := t.elements(uint64(len(t.run.test.calls))); err != nil {
@@ -29,7 +29,7 @@ func (t *task) madeCalls(args starlark.Tuple, kwargs []starlark.Tuple) (starlark
 func (t *task) expect(args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 	var condition starlark.Value
 	var message string
-	if err := starlark.UnpackArgs("expect", args, kwargs, "condition", &condition, "message?", &message); err != nil {
+	if err := unpack("expect", args, kwargs, "condition", &condition, "message?", &message); err != nil {
 		return nil, err
 	}
 	if !condition.Truth() {
@@ -52,7 +52,7 @@ func (t *task) note(message string) {
 // names or as "name(param="value")".
 func (t *task) expectCalls(args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 	var list *starlark.List
-	if err := starlark.UnpackArgs("expect_calls", args, kwargs, "calls", &list); err != nil {
+	if err := unpack("expect_calls", args, kwargs, "calls", &list); err != nil {
 		return nil, err
 	}
 	var want []string

@@ -94,7 +94,7 @@ func TestMistakesAreReportedWithTheirPlaceAndRemedy(t *testing.T) {
 		{"on_exit that fails", body("on_exit(fail, 'late')"), "late"},
 		{"on_exit in on_exit", body("on_exit(lambda: on_exit(fail, 'x'))"), "on_exit cannot be called by a function of on_exit"},
 		{"a gate in on_exit", body("on_exit(lambda: wait_for_approval('a', 'b'))"), "wait_for_approval cannot be called by a function of on_exit"},
-		{"a function that is not there", "def wrok(d):\n    pass\n", "r.py: there is no function work; did you mean wrok?"},
+		{"a function that is not there", "def werk(d):\n    pass\n", "r.py: there is no function work; did you mean werk?"},
 		{"a function of two arguments", "def work(d, e):\n    pass\n", "r.py:1: work has to take one argument, the device's ID"},
 		{"a function without arguments", "def work():\n    pass\n", "has to take one argument"},
 		{"a load", "load('a.py', 'b')\ndef work(d):\n    pass\n", "r.py:1:1: a runbook cannot load another file"},

@@ -126,11 +126,16 @@ func (l *linter) functions(f *syntax.File) {
 		l.defs[name] = def
 		for _, body := range def.Body {
 			syntax.Walk(body, func(n syntax.Node) bool {
-				if id, ok := n.(*syntax.Ident); ok {
-					if predeclared(id) && isHosted(id.Name) {
-						l.waits[name] = true
+				switch n := n.(type) {
+				case *syntax.LambdaExpr, *syntax.DefStmt:
+					return false // to define a function is not to call it
+				case *syntax.CallExpr:
+					if id, ok := n.Fn.(*syntax.Ident); ok {
+						if predeclared(id) && isHosted(id.Name) {
+							l.waits[name] = true
+						}
+						uses[name] = append(uses[name], id.Name)
 					}
-					uses[name] = append(uses[name], id.Name)
 				}
 				return true
 			})

@@ -31,6 +31,7 @@ func TestLintFindsWhatWouldFailOrIsNotMeant(t *testing.T) {
 		{"an action at the top of the file", "X = check_network('edge-001')\n\ndef work(d):\n    pass\n", []string{"r.py:1:5: error: check_network is called at the top of the file, while it loads; call it inside a function"}},
 		{"a function that acts, at the top of the file", "def probe(d):\n    return check_network(d)\n\ndef twice(d):\n    return probe(d)\n\nX = twice('edge-001')\n", []string{"r.py:7:5: error: twice is called at the top of the file, and calls actions; call it inside a function"}},
 		{"an action as a default value", "def work(d, t=now()):\n    pass\n", []string{"r.py:1:15: error: now is called at the top of the file, while it loads; call it inside a function"}},
+		{"a function that returns one that acts, at the top of the file", "def make():\n    return lambda d: check_network(d)\n\nF = make()\n", nil},
 		{"an action in a function at the top of the file", "F = lambda d: check_network(d)\n", nil},
 		{"what stands after return", "def work(d):\n    return 1\n    check_network(d)\n", []string{"r.py:3:5: warning: this is never reached; remove it, or the return, fail, break or continue above"}},
 		{"an approval after fail", "def work(d):\n    fail('no')\n    if wait_for_approval('go', 'Go?'):\n        pass\n", []string{"r.py:3:5: warning: the approval go is never reached; nobody will be asked; move it before the return or fail"}},
@@ -59,7 +60,7 @@ func TestLintOfTheFleetGuidesRunbookFindsNothing(t *testing.T) {
 }
 
 func TestLintMissesTheFunctionThatTheCallerWillStart(t *testing.T) {
-	found := Lint("r.py", "def work(d):\n    pass\n", "wrok", "work")
+	found := Lint("r.py", "def work(d):\n    pass\n", "werk", "work")
 	require.Len(t, found, 1)
-	require.Equal(t, "r.py: error: there is no function wrok; did you mean work?", found[0].String())
+	require.Equal(t, "r.py: error: there is no function werk; did you mean work?", found[0].String())
 }

@@ -169,7 +169,8 @@ func startWatchdog(th *starlark.Thread, after time.Duration) *watchdog {
 	w := &watchdog{}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.timer = time.AfterFunc(after, func() { //workflowcheck:ignore
+	//workflowcheck:ignore
+	w.timer = time.AfterFunc(after, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if !w.done {

@@ -12,7 +12,8 @@ import (
 // that is a method of one of Starlark's own types.
 func addMethods(env starlark.StringDict, names map[string]bool) {
 	bound := map[string]*starlark.Builtin{}
-	for name := range names { //workflowcheck:ignore
+	//workflowcheck:ignore
+	for name := range names {
 		bound[name] = starlark.NewBuiltin(name, func(th *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 			return taskOf(th).method(b.Receiver().(starlark.HasAttrs), b.Name(), args, kwargs)
 		})

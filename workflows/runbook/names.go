@@ -56,12 +56,14 @@ func distance(a, b string, limit int) int {
 // the top of the file defines.
 func knownNames(f *syntax.File, env starlark.StringDict) []string {
 	var names []string
-	for name := range env { //workflowcheck:ignore
+	//workflowcheck:ignore
+	for name := range env {
 		if !strings.HasPrefix(name, "$") {
 			names = append(names, name)
 		}
 	}
-	for name := range starlark.Universe { //workflowcheck:ignore
+	//workflowcheck:ignore
+	for name := range starlark.Universe {
 		if name != "set" {
 			names = append(names, name)
 		}

@@ -66,6 +66,7 @@ func (t *task) binary(op syntax.Token, x, y starlark.Value) (starlark.Value, err
 	if err != nil {
 		return nil, err
 	}
+	//workflowcheck:ignore
 	return starlark.Binary(op, x, y)
 }
 
@@ -308,7 +309,7 @@ func (t *task) slice(args starlark.Tuple) (starlark.Value, error) {
 	if args[3] != starlark.None {
 		var err error
 		if step, err = starlark.AsInt32(args[3]); err != nil {
-			return nil, fmt.Errorf("invalid slice step: %s", err)
+			return nil, fmt.Errorf("invalid slice step: %w", err)
 		}
 		if step == 0 {
 			return nil, fmt.Errorf("zero is not a valid slice step")
@@ -347,7 +348,7 @@ func sliceBounds(loV, hiV starlark.Value, n, step int) (lo, hi int, err error) {
 		}
 		i, err := starlark.AsInt32(v)
 		if err != nil {
-			return 0, fmt.Errorf("invalid %s index: %s", what, err)
+			return 0, fmt.Errorf("invalid %s index: %w", what, err)
 		}
 		if i < 0 {
 			i += n

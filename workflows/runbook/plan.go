@@ -252,7 +252,7 @@ func (h *planHost) Cleanup(time.Duration) (Host, func()) {
 }
 
 // Cancelled recognises the cancellation of a branch.
-func (h *planHost) Cancelled(err error) bool { return err == errOfflineCancelled }
+func (h *planHost) Cancelled(err error) bool { return errors.Is(err, errOfflineCancelled) }
 
 // Stalled ends the plan.
 func (h *planHost) Stalled(err error) error {

@@ -78,13 +78,12 @@ func Run(ctx workflow.Context, p Params) (string, error) {
 
 // applicationError turns the error of a run into what a workflow returns.
 func applicationError(err error) error {
-	if temporal.IsCanceledError(err) {
-		var cancelled *temporal.CanceledError
-		errors.As(err, &cancelled)
-		return cancelled
-	}
 	var e *Error
 	if !errors.As(err, &e) {
+		var cancelled *temporal.CanceledError
+		if errors.As(err, &cancelled) {
+			return cancelled
+		}
 		return temporal.NewNonRetryableApplicationError(err.Error(), contract.ErrRunbook, nil)
 	}
 	var cause error
@@ -116,7 +115,7 @@ func (h *temporalHost) Act(call Call, report any) error {
 	scope.Origin = call.At.Origin()
 	ctx := workflow.WithActivityOptions(h.ctx, activityOptions(call, h.p.Device.Region))
 	err := workflow.ExecuteActivity(ctx, call.Action.Name, contract.ActionInput{Scope: scope, Args: call.Args}).Get(ctx, report)
-	if err == nil || temporal.IsCanceledError(err) {
+	if err == nil || (h.ctx.Err() != nil && temporal.IsCanceledError(err)) {
 		return err
 	}
 	return actionError(call, err)
@@ -153,9 +152,10 @@ func activityOptions(call Call, region string) workflow.ActivityOptions {
 	return o
 }
 
-// actionError names the kind of an activity's failure.
+// actionError names the kind of an activity's failure. Of an activity that
+// ended in another way, such as a panic, nobody can tell what it has done.
 func actionError(call Call, err error) error {
-	out := &ActionError{Kind: contract.ErrRunbook, Msg: fmt.Sprintf("%s: %v", call.Action.Name, err), Cause: err}
+	out := &ActionError{Kind: contract.ErrIndeterminate, Msg: fmt.Sprintf("%s: %v", call.Action.Name, err), Cause: err}
 	var app *temporal.ApplicationError
 	var timeout *temporal.TimeoutError
 	switch {
@@ -257,8 +257,12 @@ func (h *temporalHost) Cleanup(bound time.Duration) (Host, func()) {
 	return &temporalHost{ctx: ctx, p: h.p}, func() { stopTimer(); cancel() }
 }
 
-// Cancelled recognises the SDK's cancellation.
-func (h *temporalHost) Cancelled(err error) bool { return temporal.IsCanceledError(err) }
+// Cancelled recognises the SDK's cancellation. The failure of an action is
+// never one, whatever its cause.
+func (h *temporalHost) Cancelled(err error) bool {
+	var action *ActionError
+	return !errors.As(err, &action) && temporal.IsCanceledError(err)
+}
 
 // Stalled fails the workflow task, and not the workflow: how long a segment
 // takes depends on the machine, so it must not become part of the history.

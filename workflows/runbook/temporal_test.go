@@ -2,14 +2,16 @@ package runbook
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
@@ -74,11 +76,12 @@ func testWorkflow(ctx workflow.Context, in testInput) (seen, error) {
 
 // world is a fleet of one device, answering through registered activities.
 type world struct {
-	env       *testsuite.TestWorkflowEnvironment
-	calls     []string
-	inputs    []contract.ActionInput
-	queues    []string
-	summaries []string
+	env *testsuite.TestWorkflowEnvironment
+	// mu guards what follows: activities run in goroutines of their own.
+	mu     sync.Mutex
+	calls  []string
+	inputs []contract.ActionInput
+	queues []string
 }
 
 // answers of the five actions of the fleet guide: a value, or an error.
@@ -100,6 +103,8 @@ func newWorld(t *testing.T, a worldAnswers) *world {
 	}
 	for _, action := range contract.Actions() {
 		w.env.RegisterActivityWithOptions(func(_ context.Context, in contract.ActionInput) (any, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
 			w.calls = append(w.calls, action.Name)
 			w.inputs = append(w.inputs, in)
 			if err := a.fail[action.Name]; err != nil {
@@ -121,6 +126,8 @@ func newWorld(t *testing.T, a worldAnswers) *world {
 		}, activity.RegisterOptions{Name: action.Name})
 	}
 	w.env.SetOnActivityStartedListener(func(info *activity.Info, _ context.Context, _ converter.EncodedValues) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		w.queues = append(w.queues, info.TaskQueue)
 	})
 	return w
@@ -298,67 +305,6 @@ func TestABugInABranchOfParallelEndsTheRun(t *testing.T) {
 	require.ErrorContains(t, err, "auto_remediation.py:2:54: unknown binary op: int + string")
 }
 
-func TestAGateWaitsForItsDecision(t *testing.T) {
-	source := `
-def f(d):
-    gate = wait_for_approval("reset", "Reset %s?" % d, timeout="2h")
-    if gate:
-        trigger_network_reset(d)
-    return "%s %s %s" % (gate.approved, gate.by, gate.note)
-`
-	w := newWorld(t, worldAnswers{})
-	refusals := map[string]string{}
-	send := func(name string, d contract.Decision) {
-		w.env.UpdateWorkflow(contract.UpdateDecide, name, &testsuite.TestUpdateCallback{
-			OnReject:   func(err error) { refusals[name] = err.Error() },
-			OnAccept:   func() {},
-			OnComplete: func(_ any, err error) { require.NoError(t, err) },
-		}, d)
-	}
-	w.env.RegisterDelayedCallback(func() {
-		send("nobody", contract.Decision{Gate: "reset", Approved: true, By: " "})
-		send("unknown", contract.Decision{Gate: "rset", Approved: true, By: "ann"})
-		send("first", contract.Decision{Gate: "reset", Approved: true, By: "ann", Note: "go"})
-		send("second", contract.Decision{Gate: "reset", Approved: false, By: "bob"})
-	}, time.Hour)
-	s, err := w.run(t, testInput{Source: source, Function: "f"})
-	require.NoError(t, err)
-	require.Equal(t, "True ann go", s.Value)
-	require.Equal(t, []string{"reset", ""}, s.Waiting)
-	require.Equal(t, []contract.Decision{{Gate: "reset", Approved: true, By: "ann", Note: "go"}}, s.Decided)
-	require.Equal(t, map[string]string{
-		"nobody":  "who decides? the name is empty",
-		"unknown": `gate "rset" is not open; waiting: reset`,
-		"second":  `gate "reset" was decided before: approved by ann: go`,
-	}, refusals)
-	require.Equal(t, []string{"trigger_network_reset"}, w.calls)
-}
-
-func TestADecisionBeforeItsGateIsOpenIsRefused(t *testing.T) {
-	w := newWorld(t, worldAnswers{})
-	var refusal string
-	w.env.RegisterDelayedCallback(func() {
-		w.env.UpdateWorkflow(contract.UpdateDecide, "early", &testsuite.TestUpdateCallback{
-			OnReject: func(err error) { refusal = err.Error() }, OnAccept: func() {}, OnComplete: func(any, error) {},
-		}, contract.Decision{Gate: "reset", Approved: true, By: "ann"})
-	}, 0)
-	s, err := w.run(t, testInput{Function: "f", Source: "def f(d):\n    sleep(60)\n    return str(bool(wait_for_approval('reset', 'go?')))\n"})
-	require.NoError(t, err)
-	require.Equal(t, `gate "reset" is not open; none is`, refusal)
-	require.Equal(t, "False", s.Value)
-}
-
-func TestAGateEndsRefusedByTimeOutAndByTheAlertsEnd(t *testing.T) {
-	source := "def f(d):\n    gate = wait_for_approval('reset', 'go?', '30m')\n    return '%s %s' % (gate.approved, gate.note)\n"
-	s, err := newWorld(t, worldAnswers{}).run(t, testInput{Source: source, Function: "f"})
-	require.NoError(t, err)
-	require.Equal(t, "False no decision within 30m0s", s.Value)
-	s, err = newWorld(t, worldAnswers{}).run(t, testInput{Source: source, Function: "f", ResolveAfter: 10 * time.Minute})
-	require.NoError(t, err)
-	require.Equal(t, "False the alert has resolved", s.Value)
-	require.Equal(t, []contract.Decision{{Gate: "reset", Note: "the alert has resolved"}}, s.Decided)
-}
-
 func TestOnExitRunsInReverseAlsoWhenTheRunIsCancelled(t *testing.T) {
 	w := newWorld(t, worldAnswers{})
 	w.env.RegisterDelayedCallback(w.env.CancelWorkflow, time.Minute)
@@ -414,17 +360,20 @@ def f(d):
 	require.Equal(t, []string{"look around"}, first.Steps)
 }
 
-func TestADecisionThatCannotBeRecordedEndsTheRun(t *testing.T) {
-	var suite testsuite.WorkflowTestSuite
-	env := suite.NewTestWorkflowEnvironment()
-	env.ExecuteWorkflow(func(ctx workflow.Context) error {
-		gates, err := SetupGates(ctx)
-		if err != nil {
-			return err
-		}
-		_, err = Run(ctx, Params{Name: "r.py", Source: "def f(d):\n    wait_for_approval('a', 'b', 60)\n", Function: "f", Device: testDevice, Gates: gates,
-			Observer: Observer{Decided: func(workflow.Context, contract.Decision) error { return errors.New("the ledger is closed") }}})
-		return err
-	})
-	require.ErrorContains(t, env.GetWorkflowError(), "the ledger is closed")
+func TestAnActionThatPanicsIsIndeterminateAndNoCancellation(t *testing.T) {
+	h := &temporalHost{}
+	err := actionError(Call{Action: contract.MustAction(contract.ActionCheckNetwork)}, temporal.NewCanceledError())
+	require.False(t, h.Cancelled(err))
+	kind, _, ok := catchable(err)
+	require.True(t, ok)
+	require.Equal(t, contract.ErrIndeterminate, kind)
+	require.True(t, h.Cancelled(fmt.Errorf("wrapped: %w", temporal.NewCanceledError())))
+}
+
+func TestTimeOutsSayWhichTimeRanOut(t *testing.T) {
+	w := newWorld(t, worldAnswers{})
+	w.env.OnActivity(contract.ActionCheckNetwork, mock.Anything, mock.Anything).Return(nil, temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_START_TO_CLOSE, nil))
+	s, err := w.run(t, testInput{Function: "f", Source: "def f(d):\n    out = attempt(check_network, d, timeout='7s', retries=0)\n    return out.kind + ': ' + out.error\n"})
+	require.NoError(t, err)
+	require.Equal(t, "timeout: check_network: it did not end within 7s", s.Value)
 }

@@ -52,14 +52,14 @@ func addTestBuiltins(env starlark.StringDict) {
 	add("expect", (*task).expect)
 	add("expect_calls", (*task).expectCalls)
 	add("elapsed", func(t *task, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
-		return starlark.Float(t.run.test.clock.elapsed.Seconds()), starlark.UnpackArgs("elapsed", args, kwargs)
+		return starlark.Float(t.run.test.clock.elapsed.Seconds()), unpack("elapsed", args, kwargs)
 	})
 	add("printed", func(t *task, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 		var list []starlark.Value
 		for _, line := range t.run.test.log {
 			list = append(list, starlark.String(line))
 		}
-		return starlark.NewList(list), starlark.UnpackArgs("printed", args, kwargs)
+		return starlark.NewList(list), unpack("printed", args, kwargs)
 	})
 	env["print"] = starlark.NewBuiltin("print", func(th *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 		t := taskOf(th)
@@ -143,7 +143,8 @@ func checkFields(action contract.Action, fields map[string]any) error {
 
 func sortedKeys[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))
-	for k := range m { //workflowcheck:ignore
+	//workflowcheck:ignore
+	for k := range m {
 		keys = append(keys, k)
 	}
 	slices.Sort(keys)
@@ -195,7 +196,7 @@ func toJSON(v starlark.Value) (any, error) {
 // answerError is answer_error(action, kind, message="").
 func (t *task) answerError(args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 	var name, kind, message string
-	if err := starlark.UnpackArgs("answer_error", args, kwargs, "action", &name, "kind", &kind, "message?", &message); err != nil {
+	if err := unpack("answer_error", args, kwargs, "action", &name, "kind", &kind, "message?", &message); err != nil {
 		return nil, err
 	}
 	if _, err := actionNamed("answer_error", name); err != nil {
@@ -211,7 +212,7 @@ func (t *task) answerError(args starlark.Tuple, kwargs []starlark.Tuple) (starla
 // decide is approve(id, by=, note=) and refuse(id, by=, note=).
 func (t *task) decide(fn string, approved bool, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 	d := contract.Decision{Approved: approved, By: "tester"}
-	if err := starlark.UnpackArgs(fn, args, kwargs, "id", &d.Gate, "by?", &d.By, "note?", &d.Note); err != nil {
+	if err := unpack(fn, args, kwargs, "id", &d.Gate, "by?", &d.By, "note?", &d.Note); err != nil {
 		return nil, err
 	}
 	t.run.test.approvals[d.Gate] = d
@@ -222,7 +223,7 @@ func (t *task) decide(fn string, approved bool, args starlark.Tuple, kwargs []st
 func (t *task) runFunction(name string, args starlark.Tuple, kwargs []starlark.Tuple) (*record, error) {
 	var fn starlark.Callable
 	var device string
-	if err := starlark.UnpackArgs(name, args, kwargs, "fn", &fn, "device_id", &device); err != nil {
+	if err := unpack(name, args, kwargs, "fn", &fn, "device_id", &device); err != nil {
 		return nil, err
 	}
 	if t.run.phase != inTestFile {

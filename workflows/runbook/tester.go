@@ -52,7 +52,7 @@ func testOnDisk(file string) ([]TestResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	return TestFS(root.FS(), filepath.Base(file))
 }
 

@@ -2,6 +2,7 @@ package runbook
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -144,7 +145,7 @@ func (h testHost) Parallel(n, _ int, failFast bool, stop func(error) bool, body 
 func (h testHost) Cleanup(time.Duration) (Host, func()) { return h, func() {} }
 
 // Cancelled recognises the cancellation of a branch.
-func (h testHost) Cancelled(err error) bool { return err == errOfflineCancelled }
+func (h testHost) Cancelled(err error) bool { return errors.Is(err, errOfflineCancelled) }
 
 // Stalled ends the test.
 func (h testHost) Stalled(err error) error { return err }

@@ -123,6 +123,7 @@ func (t *task) keys(list []starlark.Value, key starlark.Callable) ([]starlark.Va
 	out := make([]starlark.Value, len(list))
 	for i, x := range list {
 		var err error
+		//workflowcheck:ignore
 		if out[i], err = starlark.Call(t.thread, key, starlark.Tuple{x}, nil); err != nil {
 			return nil, err
 		}
@@ -137,7 +138,7 @@ func sorted(th *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwarg
 	var iterable starlark.Iterable
 	var keyArg starlark.Value = starlark.None
 	var reverse bool
-	if err := starlark.UnpackArgs("sorted", args, kwargs, "iterable", &iterable, "key?", &keyArg, "reverse?", &reverse); err != nil {
+	if err := unpack("sorted", args, kwargs, "iterable", &iterable, "key?", &keyArg, "reverse?", &reverse); err != nil {
 		return nil, err
 	}
 	key, err := callableOrNone("sorted", keyArg)
@@ -207,7 +208,7 @@ func extreme(op syntax.Token) builtinFunc {
 			return nil, fmt.Errorf("%s requires at least one positional argument", b.Name())
 		}
 		var keyArg starlark.Value = starlark.None
-		if err := starlark.UnpackArgs(b.Name(), nil, kwargs, "key?", &keyArg); err != nil {
+		if err := unpack(b.Name(), nil, kwargs, "key?", &keyArg); err != nil {
 			return nil, err
 		}
 		key, err := callableOrNone(b.Name(), keyArg)
@@ -247,7 +248,7 @@ func extreme(op syntax.Token) builtinFunc {
 // fail is fail(msg): the runbook gives up, with a reason.
 func fail(th *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 	var msg starlark.Value
-	if err := starlark.UnpackArgs("fail", args, kwargs, "msg", &msg); err != nil {
+	if err := unpack("fail", args, kwargs, "msg", &msg); err != nil {
 		return nil, err
 	}
 	text, err := taskOf(th).show(msg)
