@@ -79,8 +79,7 @@ func (r *remediation) run(ctx workflow.Context) (contract.RemediateResult, error
 	if outcome == contract.OutcomeEscalated {
 		r.escalate(after, detail)
 	}
-	if err := workflow.UpsertTypedSearchAttributes(after,
-		temporal.NewSearchAttributeKeyKeyword(contract.AttrOutcome).ValueSet(outcome)); err != nil {
+	if err := r.showOutcome(after, outcome); err != nil {
 		return contract.RemediateResult{}, err
 	}
 	r.phase(after, outcome)
@@ -93,6 +92,14 @@ func (r *remediation) run(ctx workflow.Context) (contract.RemediateResult, error
 		return contract.RemediateResult{}, finishErr
 	}
 	return contract.RemediateResult{Outcome: outcome, IncidentID: r.scope.IncidentID, Detail: detail}, nil
+}
+
+func (r *remediation) showOutcome(ctx workflow.Context, outcome string) error {
+	updates := []temporal.SearchAttributeUpdate{temporal.NewSearchAttributeKeyKeyword(contract.AttrOutcome).ValueSet(outcome)}
+	if r.begin.Hash != "" {
+		updates = append(updates, temporal.NewSearchAttributeKeyKeyword(contract.AttrRunbookHash).ValueSet(r.begin.Hash))
+	}
+	return workflow.UpsertTypedSearchAttributes(ctx, updates...)
 }
 
 // heal does the work and says how it went; cause is set when it went wrong.
@@ -144,10 +151,19 @@ func (r *remediation) takeLease(ctx workflow.Context) error {
 	r.scope.LeaseToken, r.scope.IncidentID = r.begin.LeaseToken, r.begin.IncidentID
 	r.progress.IncidentID = r.begin.IncidentID
 	r.note(ctx, "lease taken, incident %s opened", r.begin.IncidentID)
+	return r.showPlace(ctx)
+}
+
+// showPlace sets the site and region, unless the bridge could take them from
+// the alert's labels already: each upsert is a write more for the engine.
+func (r *remediation) showPlace(ctx workflow.Context) error {
+	d := r.begin.Device
+	if a := r.in.Alert; a != nil && a.Labels["site"] == d.Site && a.Labels["region"] == d.Region {
+		return nil
+	}
 	return workflow.UpsertTypedSearchAttributes(ctx,
-		temporal.NewSearchAttributeKeyKeyword(contract.AttrSite).ValueSet(r.begin.Device.Site),
-		temporal.NewSearchAttributeKeyKeyword(contract.AttrRegion).ValueSet(r.begin.Device.Region),
-		temporal.NewSearchAttributeKeyKeyword(contract.AttrRunbookHash).ValueSet(r.begin.Hash))
+		temporal.NewSearchAttributeKeyKeyword(contract.AttrSite).ValueSet(d.Site),
+		temporal.NewSearchAttributeKeyKeyword(contract.AttrRegion).ValueSet(d.Region))
 }
 
 func (r *remediation) verify(ctx workflow.Context) (contract.HealthReport, error) {
