@@ -38,9 +38,8 @@ bench: ## Go benchmarks, then the macro run (200 devices alerting at once)
 bench-macro: ## only the macro run
 	$(GO) run ./dev bench
 
-lint: vet determinism ## vet, golangci-lint with the layer edges, workflowcheck
-	$(GO) run -C dev/tools/lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint version
-	$(GO) build -C dev/tools/lint -o ../../../$(BIN)/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+lint: vet determinism ## vet, gofmt, golangci-lint with the edges of the layers, workflowcheck
+	$(GO) run ./dev/tools golangci-lint
 	$(BIN)/golangci-lint run ./...
 
 vet:
@@ -48,8 +47,18 @@ vet:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt -w on these files'; exit 1; }
 
 determinism: ## workflowcheck: no clock, randomness, map order or goroutine in workflow code
-	$(GO) build -C dev/tools/lint -o ../../../$(BIN)/workflowcheck go.temporal.io/sdk/contrib/tools/workflowcheck
+	$(GO) run ./dev/tools workflowcheck
 	$(BIN)/workflowcheck ./workflows/...
+
+vuln: ## govulncheck; needs the vulnerability database's site
+	$(GO) run ./dev/tools govulncheck
+	$(BIN)/govulncheck ./...
+
+tools: ## build Prometheus, Alertmanager, promtool and amtool into bin/
+	$(GO) run ./dev/tools
+
+record: ## record new histories for the replay test
+	$(GO) test ./dev/stack -run TestRecordHistories -record -count=1
 
 fuzz: ## run every fuzz target for FUZZTIME each
 	@set -e; for pkg in $$($(GO) list ./...); do \
