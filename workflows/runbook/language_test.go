@@ -170,6 +170,23 @@ func TestPythonHabitsGetAHint(t *testing.T) {
 	}
 }
 
+func TestOneProgramServesManyRunsAtOnce(t *testing.T) {
+	prog, err := compile("r.py", "X = {'a': [1]}\ndef work(d):\n    return str(sorted(X.items()) + [attempt(apply_baseline_config, d).kind])\n", inRunbook)
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 20 {
+				got, err := execute(prog, "work", "edge-001", testHost{fleetCase()}, Limits{})
+				if err != nil || got != `[("a", [1]), "rejected"]` {
+					t.Errorf("got %s, %v", got, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
 func TestPrintsAreBoundedAndTheRunGoesOn(t *testing.T) {
 	c := newTestCase()
 	got, err := runWith(body("for i in range(5000):\n    print('line', i)\nreturn 'done'"), c, Limits{})

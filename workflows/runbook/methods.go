@@ -37,10 +37,13 @@ func addMethods(env starlark.StringDict, names map[string]bool) {
 	env[guardAttr] = starlark.NewBuiltin(guardAttr, func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
 		return attr(args[0], string(args[1].(starlark.String)))
 	})
-	env["getattr"] = starlark.NewBuiltin("getattr", func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+	env["getattr"] = starlark.NewBuiltin("getattr", func(th *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 		var x, otherwise starlark.Value
 		var name string
 		if err := starlark.UnpackPositionalArgs("getattr", args, kwargs, 2, &x, &name, &otherwise); err != nil {
+			return nil, err
+		}
+		if err := taskOf(th).charge(uint64(len(name)) / 64); err != nil {
 			return nil, err
 		}
 		v, err := attr(x, name)

@@ -26,6 +26,11 @@ func addOperators(env starlark.StringDict) {
 	add(guardKey, func(t *task, args starlark.Tuple) (starlark.Value, error) { return args[0], t.key(args[0]) })
 	add(guardSlice, func(t *task, args starlark.Tuple) (starlark.Value, error) { return t.slice(args) })
 	add(guardSpread, func(t *task, args starlark.Tuple) (starlark.Value, error) {
+		if d, ok := args[0].(*starlark.Dict); ok {
+			if err := t.admitKeys(d); err != nil {
+				return nil, err
+			}
+		}
 		// A mapping given with ** has a length too; what has none is refused
 		// by the call itself.
 		if n := starlark.Len(args[0]); n > 0 {
@@ -220,8 +225,10 @@ func (t *task) admitPercent(format string, args starlark.Value) error {
 func (t *task) admitUnion(x, y starlark.Value) error {
 	if a, ok := x.(*starlark.Dict); ok {
 		if b, ok := y.(*starlark.Dict); ok {
-			if err := t.admitKeys(b); err != nil {
-				return err
+			for _, d := range []*starlark.Dict{a, b} {
+				if err := t.admitKeys(d); err != nil {
+					return err
+				}
 			}
 			return t.elements(uint64(a.Len()) + uint64(b.Len()))
 		}

@@ -242,7 +242,7 @@ func (r *rewriter) call(e *syntax.CallExpr) syntax.Expr {
 
 // key guards an index: as the key of a dict it is hashed and compared.
 func (r *rewriter) key(e syntax.Expr) syntax.Expr {
-	if _, literal := unparen(e).(*syntax.Literal); literal {
+	if smallLiteral(e) {
 		return e
 	}
 	at, _ := e.Span()
@@ -256,14 +256,19 @@ func (r *rewriter) optional(e syntax.Expr) syntax.Expr {
 	return r.expr(e)
 }
 
-// cheapComparison tells whether a comparison is bounded by the text of the
-// source, because one side of it is a literal.
+// smallLiteral tells whether e is a literal that costs next to nothing to look
+// at.
+func smallLiteral(e syntax.Expr) bool {
+	lit, ok := unparen(e).(*syntax.Literal)
+	return ok && len(lit.Raw) <= 256
+}
+
+// cheapComparison tells whether a comparison costs next to nothing, because
+// one side of it is a small literal.
 func cheapComparison(e *syntax.BinaryExpr) bool {
 	switch e.Op {
 	case syntax.EQL, syntax.NEQ, syntax.LT, syntax.LE, syntax.GT, syntax.GE:
-		_, x := unparen(e.X).(*syntax.Literal)
-		_, y := unparen(e.Y).(*syntax.Literal)
-		return x || y
+		return smallLiteral(e.X) || smallLiteral(e.Y)
 	}
 	return false
 }

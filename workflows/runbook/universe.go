@@ -36,6 +36,15 @@ func addUniverse(env starlark.StringDict) {
 			return t.charge(uint64(max(starlark.Len(args[0]), 0)))
 		})
 	}
+	for _, name := range []string{"hasattr", "ord"} {
+		wrap(name, func(t *task, args starlark.Tuple, _ []starlark.Tuple) error {
+			var total uint64
+			for _, a := range args {
+				total += textSteps(a)
+			}
+			return t.charge(total)
+		})
+	}
 	wrap("dict", func(t *task, args starlark.Tuple, kwargs []starlark.Tuple) error {
 		return t.admitPairs(0, args, kwargs)
 	})
@@ -89,7 +98,6 @@ func addUniverse(env starlark.StringDict) {
 	env["min"] = starlark.NewBuiltin("min", extreme(syntax.LT))
 	env["max"] = starlark.NewBuiltin("max", extreme(syntax.GT))
 	env["fail"] = starlark.NewBuiltin("fail", fail)
-	env["hasattr"] = starlark.Universe["hasattr"]
 }
 
 // admitSequences admits one copy of each argument that has a length.
