@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -90,8 +91,37 @@ func owner(ctx context.Context) store.Owner {
 	return store.Owner{WorkflowID: e.ID, RunID: e.RunID}
 }
 
-// beat returns a progress function that heartbeats, so that a cancelled or
-// timed-out activity ends and a dead worker is noticed.
-func beat(ctx context.Context) func(string) {
-	return func(text string) { activity.RecordHeartbeat(ctx, text) }
+// heartbeat beats at a quarter of the activity's time-out until stop is called,
+// with the last words that say was given: a cancelled activity learns of it,
+// and a dead worker is noticed. The device operations speak between requests
+// only, and one request may take longer than the time-out.
+func heartbeat(ctx context.Context) (say func(string), stop func()) {
+	interval := activity.GetInfo(ctx).HeartbeatTimeout / 4
+	if interval <= 0 {
+		return func(string) {}, func() {}
+	}
+	var last atomic.Value
+	last.Store("")
+	done, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+				activity.RecordHeartbeat(ctx, last.Load())
+			}
+		}
+	}()
+	say = func(text string) {
+		last.Store(text)
+		activity.RecordHeartbeat(ctx, text)
+	}
+	return say, func() {
+		close(done)
+		<-stopped
+	}
 }

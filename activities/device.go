@@ -70,7 +70,9 @@ func (a *Activities) triggerNetworkReset(ctx context.Context, in contract.Action
 		change = fleet.Change{Action: d.NetworkReset.Action, Target: d.NetworkReset.Device}
 	}
 	j := newJournal(ctx, a.deps.Store, in.Scope, contract.ActionTriggerNetworkReset, change)
-	done, err := op.Reset(ctx, in.DeviceID, j, beat(ctx))
+	say, stop := heartbeat(ctx)
+	defer stop()
+	done, err := op.Reset(ctx, in.DeviceID, j, say)
 	if err != nil {
 		return contract.ResetReport{}, err
 	}
@@ -109,7 +111,9 @@ func (a *Activities) applyBaselineConfig(ctx context.Context, in contract.Action
 	}
 	change := fleet.Change{Action: fleet.ActionWriteSettings, Target: in.DeviceID}
 	j := newJournal(ctx, a.deps.Store, in.Scope, contract.ActionApplyBaselineConfig, change)
-	done, err := op.ApplyBaseline(ctx, in.DeviceID, j, beat(ctx))
+	say, stop := heartbeat(ctx)
+	defer stop()
+	done, err := op.ApplyBaseline(ctx, in.DeviceID, j, say)
 	if err != nil {
 		return contract.ApplyReport{}, err
 	}

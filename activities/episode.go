@@ -109,7 +109,7 @@ func runbookSource(dir string, ref contract.RunbookRef) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("runbook %s: %w", ref.Path, err)
 	}
-	defer root.Close()
+	defer root.Close() //nolint:errcheck // it was only read from
 	f, err := root.Open(ref.Path)
 	if err != nil {
 		return "", fmt.Errorf("runbook %s: %w; the routes name a file that the worker's fleet directory does not have", ref.Path, err)

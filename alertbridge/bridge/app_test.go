@@ -75,7 +75,7 @@ func TestTheExitCodeTellsBadUsageFromAFailure(t *testing.T) {
 		"an argument":                 {[]string{"serve"}, 2, `unknown argument "serve": the bridge takes flags only, see --help`},
 		"a size that is none":         {[]string{"--max-body", "4MB"}, 2, `--max-body "4MB": want`},
 		"a level that is none":        {[]string{"--log-level", "loud"}, 2, `--log-level "loud": want`},
-		"an address without a port":   {[]string{"--temporal-address", "temporal"}, 2, `Temporal's address "temporal": want host:port`},
+		"an address without a port":   {[]string{"--temporal-address", "temporal"}, 2, `the Temporal address "temporal": want host:port`},
 		"routes with a mistake":       {[]string{"--routes", writeFile(t, "r.yaml", "routes: 5\n")}, 2, "r.yaml:1:9: routes: want"},
 		"a port that is taken":        {[]string{"--listen", taken.Addr()}, 1, "cannot listen on " + taken.Addr()},
 		"a check of what is good":     {[]string{"--check"}, 0, ""},

@@ -40,7 +40,7 @@ func (f *frontend) StartWorkflowExecution(_ context.Context, r *workflowservice.
 	defer f.mu.Unlock()
 	f.last = r
 	if f.ended[r.WorkflowId] {
-		return nil, serviceerror.NewWorkflowExecutionAlreadyStarted("ended well", r.RequestId, "run").(serviceerror.ServiceError).Status().Err()
+		return nil, serviceerror.ToStatus(serviceerror.NewWorkflowExecutionAlreadyStarted("ended well", r.RequestId, "run")).Err()
 	}
 	started := !f.running[r.WorkflowId]
 	f.running[r.WorkflowId] = true
@@ -51,7 +51,7 @@ func (f *frontend) SignalWorkflowExecution(_ context.Context, r *workflowservice
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.running[r.WorkflowExecution.WorkflowId] {
-		return nil, serviceerror.NewNotFound("workflow execution already completed").(serviceerror.ServiceError).Status().Err()
+		return nil, serviceerror.ToStatus(serviceerror.NewNotFound("workflow execution already completed")).Err()
 	}
 	return &workflowservice.SignalWorkflowExecutionResponse{}, nil
 }

@@ -85,7 +85,8 @@ func (a *app) cli() *cli.App {
 			{Name: "bench", Usage: "measure remediations against the engine's own ceiling", Action: a.bench,
 				Flags: []cli.Flag{
 					&cli.IntFlag{Name: "devices", Value: 200, Usage: "devices that alert at once, as `NUMBER`"},
-					&cli.IntFlag{Name: "light", Value: 100, Usage: "`NUMBER` of alerts one after the other, for the latency at light load"}}},
+					&cli.IntFlag{Name: "light", Value: 100, Usage: "`NUMBER` of alerts one after the other, for the latency at light load"},
+					&cli.StringFlag{Name: "cpuprofile", Usage: "write a CPU profile to `FILE`"}}},
 			{Name: "break", Usage: "break a simulated device: offline, drift, hang or reset-only", ArgsUsage: "DEVICE FAULT", Action: a.breakDevice,
 				Description: "offline     its socket is closed\nhang        it accepts and never answers\nreset-only  it resets every connection\ndrift       some of its settings are changed\n\nThe first three last until a network reset reaches the device's outlet.",
 				Flags:       []cli.Flag{dataDir(), &cli.BoolFlag{Name: "stuck", Usage: "the fault outlasts a network reset, so that the remediation escalates"}}},

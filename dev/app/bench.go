@@ -3,6 +3,7 @@ package app
 import (
 	"fmt"
 	"os"
+	"runtime/pprof"
 
 	"github.com/urfave/cli/v2"
 	"go.uber.org/zap"
@@ -33,9 +34,29 @@ func (a *app) bench(c *cli.Context) (err error) {
 	if err := running.Start(c.Context); err != nil {
 		return err
 	}
+	stopProfile, err := profileTo(c.String("cpuprofile"))
+	if err != nil {
+		return err
+	}
+	defer stopProfile()
 	err = bench.Run(c.Context, running, taps, bench.Options{Alerts: devices, Light: light, Out: a.out})
 	if stopErr := running.Stop(); err == nil {
 		err = stopErr
 	}
 	return err
+}
+
+// profileTo writes a CPU profile until it is stopped; an empty path writes none.
+func profileTo(path string) (stop func(), err error) {
+	if path == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, err
+	}
+	return func() { pprof.StopCPUProfile(); f.Close() }, nil
 }

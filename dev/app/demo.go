@@ -61,7 +61,7 @@ func (a *app) demo(c *cli.Context) (err error) {
 	if stopErr := running.Stop(); failed == nil {
 		failed = stopErr
 	}
-	if failed != nil && ctx.Err() != nil && c.Context.Err() == nil {
+	if failed != nil && ctx.Err() != nil && c.Err() == nil {
 		failed = fmt.Errorf("not done within %s: %w", c.Duration("within"), failed)
 	}
 	return failed

@@ -20,7 +20,7 @@ func width(p devices.Point) (int, error) {
 	if m == nil {
 		return 0, fmt.Errorf("%s has no Modbus address", p.Name)
 	}
-	n := 0
+	var n int
 	switch m.Table {
 	case devices.Coil, devices.Discrete:
 		if p.Type != devices.Bool {

@@ -179,13 +179,12 @@ func (l *line) talk(ctx context.Context, ep *devices.Endpoint, request []byte) (
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 
 	f := &fault{}
-	answer, err := []byte(nil), error(nil)
-	if ctx.Err() == nil {
+	var answer []byte
+	err := ctx.Err()
+	if err == nil {
 		var n int
 		n, err = conn.Write(request)
 		f.sent = n > 0
-	} else {
-		err = ctx.Err()
 	}
 	if err == nil {
 		answer, err = readAnswer(conn, request)

@@ -36,7 +36,7 @@ func (s *Store) BeginEpisode(ctx context.Context, b EpisodeBegin) (Episode, erro
 		field{"reason", &b.Reason, maxText, false},
 	)
 	if err == nil {
-		err = b.Owner.check()
+		err = b.check()
 	}
 	if err != nil {
 		return Episode{}, fmt.Errorf("begin episode: %w", err)

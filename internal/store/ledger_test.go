@@ -228,7 +228,8 @@ func TestExport(t *testing.T) {
 		require.Equal(t, int64(n), seq)
 	})
 	t.Run("stops when its reader does", func(t *testing.T) {
-		for e := range s.Export(bg, LedgerQuery{}) {
+		for e, err := range s.Export(bg, LedgerQuery{}) {
+			require.NoError(t, err)
 			if e.Seq == 5 {
 				break
 			}

@@ -182,5 +182,5 @@ func validAddress(address string) error {
 	if err == nil && host != "" && port != "" {
 		return nil
 	}
-	return fmt.Errorf("Temporal's address %q: want host:port, as in %s; set --%s or TEMPORAL_ADDRESS", address, DefaultAddress, FlagAddress)
+	return fmt.Errorf("the Temporal address %q: want host:port, as in %s; set --%s or TEMPORAL_ADDRESS", address, DefaultAddress, FlagAddress)
 }

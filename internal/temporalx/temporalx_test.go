@@ -108,7 +108,7 @@ func TestNewLazyRefusesInOneLineWhatCanNeverWork(t *testing.T) {
 	}{
 		"an address without a port": {
 			temporalx.Options{Address: "temporal", Env: env{}},
-			[]string{`Temporal's address "temporal": want host:port`, "--temporal-address"},
+			[]string{`the Temporal address "temporal": want host:port`, "--temporal-address"},
 		},
 		"a configuration file that is not there": {
 			temporalx.Options{Env: env{"TEMPORAL_CONFIG_FILE": "/nowhere.toml"}},
@@ -149,7 +149,8 @@ func TestCheckSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			address := serve(t, &server{describe: func(string) error {
-				if s, ok := tc.answer.(serviceerror.ServiceError); ok {
+				var s serviceerror.ServiceError
+				if errors.As(tc.answer, &s) {
 					return s.Status().Err()
 				}
 				return tc.answer

@@ -92,7 +92,7 @@ func New(opts Options) *App {
 			return usageError{err}
 		},
 		CommandNotFound: func(*cli.Context, string) {},
-		Flags: temporalx.Flags(),
+		Flags:           temporalx.Flags(),
 		Commands: []*cli.Command{
 			a.deviceCommand(), a.incidentCommand(), a.auditCommand(),
 			a.remediateCommand(), a.runbookCommand(), a.completionCommand(),
