@@ -3,6 +3,7 @@ package runbook
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"edgefleet/workflows/contract"
@@ -48,7 +49,8 @@ type Branch struct {
 }
 
 // Plan walks every path of a runbook for a device, without a network and in
-// no time: it runs the function again for each combination of answers. An
+// no time: it runs the function again for each combination of answers. Where
+// every answer leads to the same, the ways do not part. An
 // action inside attempt can also fail. Values other than the answers are
 // samples, so a branch on such a value is taken one way only.
 func Plan(name, source, function, deviceID string) (*Tree, error) {
@@ -81,9 +83,42 @@ func Plan(name, source, function, deviceID string) (*Tree, error) {
 		tree.Paths++
 		tree.add(h.planPath)
 		if choices = h.next(); choices == nil {
+			tree.Nodes, tree.Paths = fold(tree.Nodes)
 			return tree, nil
 		}
 	}
+}
+
+// fold joins the ways again where several answers of a node lead to the same,
+// because the runbook does not tell them apart. It returns the nodes with the
+// number of ways through them.
+func fold(nodes []*Node) ([]*Node, int) {
+	// Only the last node of a list has branches: the rest stands in them.
+	if len(nodes) == 0 || len(nodes[len(nodes)-1].Branches) == 0 {
+		return nodes, 1
+	}
+	last := nodes[len(nodes)-1]
+	var folded []*Branch
+	paths := 0
+next:
+	for _, b := range last.Branches {
+		var ways int
+		b.Nodes, ways = fold(b.Nodes)
+		for _, have := range folded {
+			if reflect.DeepEqual(have.Nodes, b.Nodes) {
+				have.Answer += " or " + b.Answer
+				continue next
+			}
+		}
+		folded = append(folded, b)
+		paths += ways
+	}
+	if len(folded) > 1 {
+		last.Branches = folded
+		return nodes, paths
+	}
+	last.Branches = nil
+	return append(nodes, folded[0].Nodes...), paths
 }
 
 // choice is one place where the ways part, and which way is being walked.

@@ -7,7 +7,7 @@ import (
 
 // String draws the tree with line numbers, one node per line:
 //
-//	handle_device_offline("edge-001"), 8 paths
+//	handle_device_offline("edge-001"), 4 paths
 //	├─ line 4: check network
 //	│  ├─ reachable
 //	│  │  └─ line 8: detect drift
