@@ -62,7 +62,7 @@ func ask(ctx workflow.Context, in contract.InspectInput, queue string, query, an
 		TaskQueue:              queue,
 		StartToCloseTimeout:    time.Minute,
 		ScheduleToCloseTimeout: inspectTimeout,
-		Summary:                in.Question + ", asked by " + in.By,
+		Summary:                fmt.Sprintf("%s, asked by %.80s", in.Question, in.By),
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: 200 * time.Millisecond, MaximumAttempts: 3},
 	})
 	return workflow.ExecuteActivity(ctx, in.Question, query).Get(ctx, answer)

@@ -23,7 +23,7 @@ const defaultLeaseWait = 30 * time.Minute
 func Remediate(ctx workflow.Context, in contract.RemediateInput, programs *runbook.Cache) (contract.RemediateResult, error) {
 	r := &remediation{in: in, programs: programs, began: workflow.Now(ctx)}
 	r.scope = contract.Scope{DeviceID: in.DeviceID, Actor: in.Actor, Reason: in.Reason}
-	r.progress = contract.Progress{DeviceID: in.DeviceID, Phase: "waiting for the device's lease"}
+	r.progress = contract.Progress{DeviceID: in.DeviceID, Phase: "waiting for the device's lease", Timeline: []contract.Moment{}}
 	if err := r.setup(ctx); err != nil {
 		return contract.RemediateResult{}, err
 	}
@@ -62,6 +62,11 @@ func (r *remediation) setup(ctx workflow.Context) error {
 		resolved.Receive(ctx, &at)
 		r.progress.ResolvedAt = &at
 		r.note(ctx, "Alertmanager says that the alert has ended")
+		for {
+			// Alertmanager repeats itself; a signal that nobody takes would
+			// be complained of at the end.
+			resolved.Receive(ctx, nil)
+		}
 	})
 	r.showDetails(ctx)
 	return nil
@@ -203,10 +208,14 @@ func (r *remediation) escalate(ctx workflow.Context, detail string) {
 // failure keeps the type of the cause, so that the Web UI and a caller can
 // tell a bug of the runbook from a device that stays dark.
 func failure(detail string, cause error) error {
-	kind := contract.ErrNotHealthy
+	kind := contract.ErrInternal
 	var app *temporal.ApplicationError
-	if errors.As(cause, &app) && app.Type() != "" {
+	var timeout *temporal.TimeoutError
+	switch {
+	case errors.As(cause, &app) && app.Type() != "":
 		kind = app.Type()
+	case errors.As(cause, &timeout):
+		kind = contract.ErrTimeout
 	}
 	return temporal.NewNonRetryableApplicationError(detail, kind, cause)
 }

@@ -1,6 +1,9 @@
 package workflows
 
 import (
+	"fmt"
+	"strings"
+
 	"go.temporal.io/sdk/workflow"
 
 	"edgefleet/workflows/contract"
@@ -47,7 +50,7 @@ func (r *remediation) recordDecision(ctx workflow.Context, d contract.Decision) 
 	if d.By == "" {
 		d.By = "nobody"
 	}
-	r.note(ctx, "%s %q by %s %s", outcome, d.Gate, d.By, d.Note)
+	r.note(ctx, "%s", strings.TrimSpace(fmt.Sprintf("%s %q by %s %s", outcome, d.Gate, d.By, d.Note)))
 	ctx = workflow.WithActivityOptions(ctx, recordOptions("record "+outcome+", "+d.Gate))
 	return workflow.ExecuteActivity(ctx, contract.ActivityRecord, contract.RecordInput{
 		Scope: r.scope, Event: "approval " + d.Gate, By: d.By, Outcome: outcome, Detail: d.Note,
