@@ -2,7 +2,6 @@ package activities
 
 import (
 	"context"
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -36,11 +35,14 @@ type Dependencies struct {
 type Activities struct {
 	deps    Dependencies
 	metrics *metrics
+	// endPagesWithin bounds how long the end of an incident waits for
+	// Alertmanager.
+	endPagesWithin time.Duration
 }
 
 // New returns the activities.
 func New(d Dependencies) *Activities {
-	return &Activities{deps: d, metrics: newMetrics(d.Registerer)}
+	return &Activities{deps: d, metrics: newMetrics(d.Registerer), endPagesWithin: 3 * time.Second}
 }
 
 // RegisterDevice registers what runs on a region's queue.
@@ -75,14 +77,14 @@ func register[In, Out any](a *Activities, r worker.ActivityRegistry, name string
 	r.RegisterActivityWithOptions(func(ctx context.Context, in In) (Out, error) {
 		began := time.Now()
 		out, err := f(ctx, in)
-		a.metrics.observe(name, time.Since(began), err)
-		if err != nil && !errors.Is(err, context.Canceled) {
+		a.metrics.observe(ctx, name, time.Since(began), err)
+		if err != nil && !asked(ctx, err) {
 			info := activity.GetInfo(ctx)
 			a.deps.Logger.Info("activity failed", zap.String("activity", name), zap.Error(err),
 				zap.Int32("attempt", info.Attempt), zap.String("workflow", info.WorkflowExecution.ID),
 				zap.String("run", info.WorkflowExecution.RunID))
 		}
-		return out, toTemporal(err)
+		return out, toTemporal(ctx, err)
 	}, activity.RegisterOptions{Name: name})
 }
 

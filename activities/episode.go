@@ -147,8 +147,8 @@ func (a *Activities) finish(ctx context.Context, in contract.FinishInput) (contr
 			token = lease.Token
 		}
 		ended, err := a.deps.Store.EndEpisode(ctx, store.EpisodeEnd{
-			DeviceID: in.DeviceID, LeaseToken: token, IncidentID: i.ID, Status: in.Outcome, Detail: in.Detail,
-			Actor: in.Actor.String(), ActivityID: activity.GetInfo(ctx).ActivityID, Owner: own,
+			DeviceID: in.DeviceID, LeaseToken: token, IncidentID: i.ID, Status: in.Outcome, Detail: clip(in.Detail, maxDetail),
+			Actor: actorText(in.Actor), ActivityID: activity.GetInfo(ctx).ActivityID, Owner: own,
 		})
 		if err != nil {
 			return out, err
@@ -159,7 +159,7 @@ func (a *Activities) finish(ctx context.Context, in contract.FinishInput) (contr
 		out = contract.IncidentReport{IncidentID: ended.ID, Status: ended.Status}
 	}
 	if in.Outcome == contract.OutcomeResolved || in.Outcome == contract.OutcomeCleared {
-		a.endPage(ctx, in.DeviceID)
+		a.endPages(ctx, in.DeviceID)
 	}
 	return out, nil
 }

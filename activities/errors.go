@@ -41,16 +41,35 @@ func (e *reasonError) Unwrap() error { return e.err }
 func permanent(reason string, err error) error { return &reasonError{reason, false, err} }
 func transient(reason string, err error) error { return &reasonError{reason, true, err} }
 
+// storeError marks an error as the store's, where the errors of a device may
+// stand beside it: both can be of the network, and only their origin tells
+// which of the two could not be reached.
+type storeError struct{ err error }
+
+func (e *storeError) Error() string { return e.err.Error() }
+func (e *storeError) Unwrap() error { return e.err }
+
+// ofStore marks err as the store's; nil stays nil.
+func ofStore(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &storeError{err}
+}
+
 // reasonOf returns the bounded reason of an error, which is the error's type
-// in Temporal and the label of the metric, and whether a retry can help.
+// in Temporal and the label of the metric, and whether a retry can help. Where
+// a device's error and the store's stand together, the store's word counts:
+// what the ledger does not have yet has to be settled first.
 func reasonOf(err error) (reason string, retry bool) {
 	var own *reasonError
+	var marked *storeError
 	switch {
 	case errors.As(err, &own):
 		return own.reason, own.retry
 	case errors.Is(err, store.ErrLeaseLost):
 		return contract.ErrLeaseLost, false
-	case errors.Is(err, store.ErrLeaseHeld):
+	case errors.Is(err, store.ErrLeaseHeld), errors.Is(err, store.ErrLeaseBusy):
 		return contract.ErrLeaseHeld, true
 	case errors.Is(err, store.ErrNotFound):
 		return contract.ErrNotFound, false
@@ -58,13 +77,16 @@ func reasonOf(err error) (reason string, retry bool) {
 		return contract.ErrConfig, false
 	case errors.Is(err, fleet.ErrUnknownDevice):
 		return contract.ErrUnknownDevice, false
-	case store.IsTransient(err):
-		return contract.ErrStore, true
 	case refusedByStore(err):
 		return contract.ErrStore, false
+	case errors.Is(err, store.ErrClosed), errors.As(err, &marked):
+		return contract.ErrStore, true
 	}
 	if k, ok := kinds[devices.KindOf(err)]; ok {
 		return k.reason, k.retry
+	}
+	if store.IsTransient(err) {
+		return contract.ErrStore, true
 	}
 	return contract.ErrInternal, true
 }
@@ -81,14 +103,12 @@ func refusedByStore(err error) bool {
 	return false
 }
 
-// toTemporal is the border: what leaves an activity is nil, the context's own
-// error, or an application error with one of the contract's types.
-func toTemporal(err error) error {
-	if err == nil || errors.Is(err, context.Canceled) {
-		return err
-	}
-	var app *temporal.ApplicationError
-	if errors.As(err, &app) {
+// toTemporal is the border: what leaves an activity is nil, the cancellation
+// that the workflow asked for, or an application error with one of the
+// contract's types. A context that ended for another reason, such as a worker
+// that stops, says nothing of the workflow: the next worker tries again.
+func toTemporal(ctx context.Context, err error) error {
+	if err == nil || asked(ctx, err) {
 		return err
 	}
 	reason, retry := reasonOf(err)
@@ -96,4 +116,9 @@ func toTemporal(err error) error {
 		return temporal.NewApplicationErrorWithCause(err.Error(), reason, err)
 	}
 	return temporal.NewNonRetryableApplicationError(err.Error(), reason, err)
+}
+
+// asked says that err comes of a cancellation that the workflow asked for.
+func asked(ctx context.Context, err error) bool {
+	return errors.Is(err, context.Canceled) && temporal.IsCanceledError(context.Cause(ctx))
 }

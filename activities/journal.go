@@ -51,7 +51,7 @@ func (j *journal) Capture(ctx context.Context, device string, values []fleet.Cap
 	_, err := j.store.CaptureSettings(ctx, store.Capture{
 		DeviceID: device, WorkflowID: j.workflowID, RunID: j.runID, ActivityID: j.activityID, Settings: settings,
 	})
-	return err
+	return ofStore(err)
 }
 
 func (j *journal) Prior(ctx context.Context, item string) (*fleet.Record, error) {
@@ -61,7 +61,7 @@ func (j *journal) Prior(ctx context.Context, item string) (*fleet.Record, error)
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, ofStore(err)
 	}
 	rec := &fleet.Record{Change: j.change}
 	rec.Change.Item = item
@@ -73,7 +73,7 @@ func (j *journal) Prior(ctx context.Context, item string) (*fleet.Record, error)
 		return rec, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, ofStore(err)
 	}
 	rec.Outcome, rec.Detail = fleet.Outcome(result.Outcome), result.Reason
 	return rec, nil
@@ -83,19 +83,19 @@ func (j *journal) Intent(ctx context.Context, c fleet.Change) error {
 	rec := j.record(c)
 	rec.Reason = j.scope.Reason
 	_, err := j.store.AppendIntent(ctx, rec, j.scope.LeaseToken, time.Now().Add(c.Within))
-	return err
+	return ofStore(err)
 }
 
 func (j *journal) Result(ctx context.Context, c fleet.Change, o fleet.Outcome, detail string) error {
 	rec := j.record(c)
 	rec.Outcome, rec.Reason = string(o), detail
 	_, err := j.store.AppendResult(ctx, rec)
-	return err
+	return ofStore(err)
 }
 
 func (j *journal) record(c fleet.Change) store.Record {
 	return store.Record{
-		Actor: j.scope.Actor.String(), DeviceID: j.scope.DeviceID, Action: j.action, Item: c.Item,
+		Actor: actorText(j.scope.Actor), DeviceID: j.scope.DeviceID, Action: j.action, Item: c.Item,
 		Before: encodeValues(c.Before), After: encodeValues(c.After), IncidentID: j.scope.IncidentID,
 		WorkflowID: j.workflowID, RunID: j.runID, ActivityID: j.activityID,
 	}

@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,7 +20,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
 		actions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "edgefleet_activities_total",
-			Help: "Attempts of activities, by activity and reason: ok, or one of the bounded reasons of a failure.",
+			Help: "Attempts of activities, by activity and reason: ok, cancelled, or one of the bounded reasons of a failure.",
 		}, []string{"activity", "reason"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "edgefleet_activity_duration_seconds",
@@ -39,9 +40,16 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	return m
 }
 
-func (m *metrics) observe(name string, took time.Duration, err error) {
+// reasonCancelled counts the attempts that the workflow called off: they are
+// no failure of anything.
+const reasonCancelled = "cancelled"
+
+func (m *metrics) observe(ctx context.Context, name string, took time.Duration, err error) {
 	reason := "ok"
-	if err != nil {
+	switch {
+	case asked(ctx, err):
+		reason = reasonCancelled
+	case err != nil:
 		reason, _ = reasonOf(err)
 	}
 	m.actions.WithLabelValues(name, reason).Inc()

@@ -62,22 +62,37 @@ func (a *Activities) pageLabels(deviceID, cause string) map[string]string {
 	return labels
 }
 
-// endPage ends what an earlier, failed remediation of the device raised. When
-// Alertmanager does not take it, the page ends by itself after pageFor.
-func (a *Activities) endPage(ctx context.Context, deviceID string) {
-	escalated, err := a.deps.Store.Incidents(ctx, store.IncidentQuery{DeviceID: deviceID, Status: store.StatusEscalated, Limit: 1})
-	if err != nil || len(escalated) == 0 {
+// maxPages bounds the pages that one healing ends.
+const maxPages = 20
+
+// endPages ends what earlier, failed remediations of the device raised: one
+// page for each alert that caused one. It has little time, because the
+// incident's end stands already and must not wait: when Alertmanager does not
+// take it, the page ends by itself after pageFor.
+func (a *Activities) endPages(ctx context.Context, deviceID string) {
+	escalated, err := a.deps.Store.Incidents(ctx, store.IncidentQuery{DeviceID: deviceID, Status: store.StatusEscalated, Limit: maxPages})
+	if err != nil {
+		a.deps.Logger.Warn("the pages of earlier remediations were not looked for", zap.String("device", deviceID), zap.Error(err))
 		return
 	}
-	last := escalated[0]
-	if last.EndedAt == nil || time.Since(*last.EndedAt) > pageFor {
-		return
-	}
-	err = a.deps.Pager.Post(ctx, pager.Alert{
-		Labels: a.pageLabels(deviceID, last.AlertName), StartsAt: *last.EndedAt, EndsAt: time.Now(),
-	})
-	if err != nil && !errors.Is(err, pager.ErrNotConfigured) {
-		a.deps.Logger.Warn("the page of an earlier remediation was not ended", zap.String("device", deviceID), zap.Error(err))
+	ctx, cancel := context.WithTimeout(ctx, a.endPagesWithin)
+	defer cancel()
+	now := time.Now()
+	ended := map[string]bool{}
+	for _, i := range escalated {
+		if i.EndedAt == nil || now.Sub(*i.EndedAt) > pageFor || ended[i.AlertName] {
+			continue
+		}
+		ended[i.AlertName] = true
+		err := a.deps.Pager.Post(ctx, pager.Alert{Labels: a.pageLabels(deviceID, i.AlertName), StartsAt: *i.EndedAt, EndsAt: now})
+		if errors.Is(err, pager.ErrNotConfigured) {
+			return
+		}
+		if err != nil {
+			a.deps.Logger.Warn("the page of an earlier remediation was not ended", zap.String("device", deviceID),
+				zap.String("incident", i.ID), zap.Error(err))
+			return
+		}
 	}
 }
 

@@ -2,8 +2,11 @@ package activities
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
 
 	"edgefleet/internal/store"
 	"edgefleet/workflows/contract"
@@ -109,6 +112,7 @@ func (a *Activities) askIncidentList(ctx context.Context, q contract.IncidentQue
 	out := make([]contract.Incident, len(list))
 	for i, row := range list {
 		out[i] = contract.Incident(row)
+		out[i].Detail = clip(row.Detail, maxListed)
 	}
 	return out, nil
 }
@@ -121,22 +125,27 @@ func (a *Activities) askIncidentShow(ctx context.Context, q contract.IncidentQue
 	if err != nil {
 		return contract.IncidentDetail{}, err
 	}
-	out := contract.IncidentDetail{Incident: contract.Incident(row)}
+	out := contract.IncidentDetail{Incident: contract.Incident(row), Notes: []contract.Moment{}}
 	notes, err := a.deps.Store.Notes(ctx, q.ID)
 	if err != nil {
 		return out, err
 	}
-	for _, n := range notes {
+	for _, n := range newest(notes, maxPage) {
 		out.Notes = append(out.Notes, contract.Moment(n))
 	}
-	page, err := a.deps.Store.ListLedger(ctx, store.LedgerQuery{IncidentID: q.ID, Limit: 200})
-	out.Ledger = wireEntries(page.Entries)
+	page, err := a.deps.Store.ListLedger(ctx, store.LedgerQuery{IncidentID: q.ID, Limit: 200, Newest: true})
+	out.Ledger = newest(wireEntries(page.Entries), maxPage)
 	return out, err
 }
 
-// maxPage bounds the text in a page of the ledger, in bytes: Temporal takes
-// 2 MiB in one payload, and JSON may need more bytes than the text has.
-const maxPage = 512 << 10
+const (
+	// maxPage bounds a list in an answer, in bytes of JSON: Temporal takes
+	// 2 MiB in one payload, and an answer has two lists at most.
+	maxPage = 512 << 10
+	// maxListed bounds the detail of an incident in a list, in bytes; the
+	// whole of it is shown with the incident.
+	maxListed = 300
+)
 
 func (a *Activities) askAuditList(ctx context.Context, q contract.AuditQuery) (contract.AuditPage, error) {
 	page, err := a.deps.Store.ListLedger(ctx, store.LedgerQuery{
@@ -144,18 +153,44 @@ func (a *Activities) askAuditList(ctx context.Context, q contract.AuditQuery) (c
 	if err != nil {
 		return contract.AuditPage{}, err
 	}
-	size := 0
-	for i, e := range page.Entries {
-		size += len(e.Before) + len(e.After) + len(e.Outcome) + len(e.Reason)
-		if size <= maxPage || i == 0 {
-			continue
-		}
-		if q.Newest {
-			return contract.AuditPage{Entries: wireEntries(page.Entries[len(page.Entries)-i:])}, nil
-		}
-		return contract.AuditPage{Entries: wireEntries(page.Entries[:i]), Next: page.Entries[i-1].Seq}, nil
+	entries := wireEntries(page.Entries)
+	if q.Newest {
+		return contract.AuditPage{Entries: newest(entries, maxPage)}, nil
 	}
-	return contract.AuditPage{Entries: wireEntries(page.Entries), Next: page.Next}, nil
+	if n := fitting(slices.Values(entries), maxPage); n < len(entries) {
+		return contract.AuditPage{Entries: entries[:n], Next: entries[n-1].Seq}, nil
+	}
+	return contract.AuditPage{Entries: entries, Next: page.Next}, nil
+}
+
+// newest returns as many of the last items as have room, and one at least.
+func newest[T any](items []T, room int) []T {
+	backward := func(yield func(T) bool) {
+		for _, item := range slices.Backward(items) {
+			if !yield(item) {
+				return
+			}
+		}
+	}
+	return items[len(items)-fitting(backward, room):]
+}
+
+// fitting counts how many items, from the first on, have room together as
+// JSON. The first counts always: a page that is empty would never end.
+func fitting[T any](items iter.Seq[T], room int) int {
+	n, size := 0, 0
+	for item := range items {
+		text, err := json.Marshal(item)
+		if err != nil {
+			// Plain structs of texts, numbers and times always have a rendering.
+			panic(err)
+		}
+		if size += len(text) + 1; size > room && n > 0 {
+			break
+		}
+		n++
+	}
+	return n
 }
 
 func wireEntries(list []store.LedgerEntry) []contract.LedgerEntry {

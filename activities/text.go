@@ -29,3 +29,21 @@ func driftText(d fleet.DriftReport) string {
 	}
 	return strings.Join(parts, "; ")
 }
+
+const (
+	// maxActor bounds the text of an actor, in bytes, and maxDetail that of an
+	// incident's end. The store refuses what is longer, and an end that is
+	// refused would leave the device leased.
+	maxActor  = 200
+	maxDetail = 16 << 10
+)
+
+func actorText(a contract.Actor) string { return clip(a.String(), maxActor) }
+
+// clip cuts s to at most n bytes at a rune's border.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "") + "…"
+}
