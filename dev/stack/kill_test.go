@@ -101,8 +101,7 @@ func TestAKilledStackGoesOnWhereItWas(t *testing.T) {
 
 	for i, point := range points {
 		t.Run(point.name, func(t *testing.T) {
-			device, at := simfleet.DeviceID(i+1), p.site
-			at.t = t
+			device, at := simfleet.DeviceID(i+1), p.in(t)
 			at.resolved(runs[i])
 			incident := at.incident(runs[i])
 			require.Equal(t, store.StatusResolved, incident.Status)

@@ -67,6 +67,13 @@ type site struct {
 	store *store.Store
 }
 
+// in is the same site for a test inside of the one that started it.
+func (s *site) in(t testing.TB) *site {
+	at := *s
+	at.t = t
+	return &at
+}
+
 func openStore(t testing.TB, dir string) *store.Store {
 	t.Helper()
 	key, err := os.ReadFile(filepath.Join(dir, "ledger.key"))
@@ -403,3 +410,7 @@ func (s *site) device(id string) simfleet.Device {
 }
 
 var errNotYet = errors.New("it has not come to that")
+
+func runsOutOfTime(after time.Duration) func(*sdkclient.StartWorkflowOptions) {
+	return func(o *sdkclient.StartWorkflowOptions) { o.WorkflowExecutionTimeout = after }
+}
