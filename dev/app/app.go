@@ -115,6 +115,18 @@ func portFlag(name string, port int) cli.Flag {
 	return &cli.IntFlag{Name: name + "-port", Value: port, Usage: "`PORT` on 127.0.0.1; 0 is any free one"}
 }
 
+// ports are the names of what dev listens on.
+func ports() []string {
+	return []string{"temporal", "ui", "prometheus", "alertmanager", "bridge", "worker"}
+}
+
+func checkDevices(c *cli.Context) error {
+	if n := c.Int("devices"); n < 1 || n > simfleet.MaxDevices {
+		return usageError{fmt.Errorf("--devices %d: want 1 to %d", n, simfleet.MaxDevices)}
+	}
+	return nil
+}
+
 func addr(c *cli.Context, name string) string {
 	return "127.0.0.1:" + strconv.Itoa(c.Int(name+"-port"))
 }
@@ -126,6 +138,14 @@ func (a *app) run(c *cli.Context) error {
 	logger, err := logging.New(logging.FromContext(c, a.err))
 	if err != nil {
 		return usageError{err}
+	}
+	for _, name := range ports() {
+		if n := c.Int(name + "-port"); n < 0 || n > 65535 {
+			return usageError{fmt.Errorf("--%s-port %d: want a port from 0 to 65535, where 0 means any free one", name, n)}
+		}
+	}
+	if err := checkDevices(c); err != nil {
+		return err
 	}
 	exe, args, err := fleetCommand(c.String("data-dir"), c.Int("devices"))
 	if err != nil {
@@ -166,7 +186,7 @@ func (a *app) welcome(s *stack.Stack, dataDir string) {
 	w("")
 	w("edgefleet is up, with %d simulated devices; state in %s", s.Fleet().Size(), dataDir)
 	w("")
-	w("  Temporal Web UI  %s", s.UIURL())
+	w("  Temporal Web UI  %s", s.RemediationsURL())
 	if url := s.PrometheusURL(); url != "" {
 		w("  Prometheus       %s/alerts", url)
 		w("  Alertmanager     %s", s.AlertmanagerURL())

@@ -3,12 +3,14 @@ package stack
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"path/filepath"
 	"strings"
 
 	"edgefleet/dev/sample"
 	"edgefleet/dev/simfleet"
 	"edgefleet/internal/temporalx"
+	"edgefleet/workflows/contract"
 )
 
 // FleetState is where the simulated fleet of a data folder says how it is
@@ -53,6 +55,13 @@ func (s *Stack) AlertmanagerURL() string {
 
 // UIURL is the Temporal Web UI.
 func (s *Stack) UIURL() string { return "http://" + s.engine.UIAddr() }
+
+// RemediationsURL is the Web UI's list of remediations, without the questions
+// of the command line.
+func (s *Stack) RemediationsURL() string {
+	query := url.QueryEscape("`WorkflowType`=\"" + contract.WorkflowRemediate + "\"")
+	return s.UIURL() + "/namespaces/" + s.engine.Namespace() + "/workflows?query=" + query
+}
 
 func (s *Stack) webURL() string {
 	if s.opts.NoUI {
