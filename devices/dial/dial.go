@@ -226,7 +226,17 @@ func describe(err error, share time.Duration) error {
 	case errors.As(err, &timed) && timed.Timeout():
 		words = fmt.Sprintf("no answer within %v", share.Round(time.Millisecond))
 	default:
-		words = "the connection failed"
+		return fmt.Errorf("the connection failed: %w", err)
 	}
-	return fmt.Errorf("%s: %w", words, err)
+	return worded{words, err}
 }
+
+// worded says in words what a system error means. The system's own text would
+// only repeat it, with the address once more; it stays in the chain.
+type worded struct {
+	words string
+	cause error
+}
+
+func (w worded) Error() string { return w.words }
+func (w worded) Unwrap() error { return w.cause }
