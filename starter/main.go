@@ -13,7 +13,9 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := cli.New(cli.Options{Out: os.Stdout, Err: os.Stderr}).Run(ctx, os.Args)
+	code := cli.New(cli.Options{
+		Out: os.Stdout, Err: os.Stderr, Colour: cli.Colourful(os.Stdout, os.Getenv),
+	}).Run(ctx, os.Args)
 	stop()
 	os.Exit(code)
 }

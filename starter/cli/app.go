@@ -7,9 +7,12 @@ import (
 	"io"
 	"os"
 	"os/user"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 
@@ -28,6 +31,7 @@ type Temporal interface {
 	ExecuteWorkflow(ctx context.Context, options client.StartWorkflowOptions, workflow any, args ...any) (client.WorkflowRun, error)
 	QueryWorkflow(ctx context.Context, workflowID, runID, queryType string, args ...any) (converter.EncodedValue, error)
 	UpdateWorkflow(ctx context.Context, options client.UpdateWorkflowOptions) (client.WorkflowUpdateHandle, error)
+	DescribeTaskQueue(ctx context.Context, taskQueue string, kind enumspb.TaskQueueType) (*workflowservice.DescribeTaskQueueResponse, error)
 	Close()
 }
 
@@ -43,6 +47,11 @@ type Options struct {
 	Nonce func() string
 	// Poll is the time between two looks at a running workflow.
 	Poll time.Duration
+	// Patience is how long nothing may happen before the reader is told what
+	// is waited for.
+	Patience time.Duration
+	// Colour lets diffs be coloured; see Colourful.
+	Colour bool
 }
 
 // App is the command line.
@@ -79,73 +88,121 @@ func New(opts Options) *App {
 	if opts.Poll == 0 {
 		opts.Poll = 300 * time.Millisecond
 	}
+	if opts.Patience == 0 {
+		opts.Patience = patience
+	}
 	a := &App{opts: opts}
 	a.cli = &cli.App{
-		Name:                 "edgefleet",
-		Usage:                "keep a fleet of energy-sector edge devices alive",
-		Writer:               opts.Out,
-		ErrWriter:            opts.Err,
-		EnableBashCompletion: true,
-		HideVersion:          true,
-		ExitErrHandler:       func(*cli.Context, error) {},
-		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
-			return usageError{err}
-		},
-		CommandNotFound: func(*cli.Context, string) {},
-		Flags:           temporalx.Flags(),
+		Name:           "edgefleet",
+		Usage:          "keep a fleet of energy-sector edge devices alive",
+		UsageText:      "edgefleet [global options] COMMAND [options] [ARGUMENTS]",
+		Description:    description,
+		Writer:         opts.Out,
+		ErrWriter:      opts.Err,
+		HideVersion:    true,
+		ExitErrHandler: func(*cli.Context, error) {},
+		OnUsageError:   onUsageError,
+		Flags:          temporalx.Flags(),
 		Commands: []*cli.Command{
 			a.deviceCommand(), a.incidentCommand(), a.auditCommand(),
 			a.remediateCommand(), a.runbookCommand(), a.completionCommand(),
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return usagef("no command %q; see edgefleet --help", c.Args().First())
+				return noCommand(c, "edgefleet", a.cli.Commands)
 			}
 			return cli.ShowAppHelp(c)
 		},
 	}
 	for _, c := range a.cli.Commands {
-		prepare(c)
+		prepare(c, "edgefleet")
 	}
 	return a
 }
 
+const description = `Everything is asked and started through Temporal; nothing else has to be
+reachable from here. Flags may stand anywhere; what follows "--" is no flag.
+
+Data goes to stdout, progress and errors to stderr. The exit code is 0 when
+it is done, 1 when it failed (a dark device, a drifted one, a remediation that
+escalated and a broken ledger are failures too), 2 on bad usage or bad input.
+
+The ledger knows the operator by EDGEFLEET_USER, or else by the login's name.
+TLS, API key and profile of the connection are Temporal's own: TEMPORAL_TLS_*,
+TEMPORAL_API_KEY, TEMPORAL_PROFILE, TEMPORAL_CONFIG_FILE.`
+
+func onUsageError(c *cli.Context, err error, _ bool) error {
+	if name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); ok {
+		return usagef("no flag %q; see %s --help", "--"+strings.TrimLeft(name, "-"), helpName(c))
+	}
+	return usagef("%w; see %s --help", err, helpName(c))
+}
+
+func helpName(c *cli.Context) string {
+	if c.Command != nil && c.Command.HelpName != "" {
+		return c.Command.HelpName
+	}
+	return c.App.Name
+}
+
+// noCommand is the answer to a command that does not exist.
+func noCommand(c *cli.Context, parent string, commands []*cli.Command) error {
+	word, near := c.Args().First(), ""
+	if hint := cli.SuggestCommand(commands, word); !strings.Contains(hint, `""`) {
+		near = hint + " "
+	}
+	return usagef("no command %q. %sSee %s --help", parent+" "+word, near, parent)
+}
+
 // prepare gives every group the same answer to a wrong subcommand, and every
 // command the same exit code for bad usage.
-func prepare(c *cli.Command) {
-	c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usageError{err} }
+func prepare(c *cli.Command, parent string) {
+	c.OnUsageError, c.HideHelpCommand = onUsageError, true
+	name := parent + " " + c.Name
 	if len(c.Subcommands) > 0 && c.Action == nil {
-		name := c.Name
+		c.UsageText = name + " COMMAND [options] [ARGUMENTS]"
 		c.Action = func(ctx *cli.Context) error {
 			if ctx.Args().Present() {
-				return usagef("no command %q; see edgefleet %s --help", name+" "+ctx.Args().First(), name)
+				return noCommand(ctx, name, c.Subcommands)
 			}
 			return cli.ShowSubcommandHelp(ctx)
 		}
+	} else {
+		c.UsageText = strings.TrimSpace(name + " [options] " + c.ArgsUsage)
 	}
 	for _, sub := range c.Subcommands {
-		prepare(sub)
+		prepare(sub, name)
 	}
 }
 
 // Run runs the command line with args, the program's name first, and returns
 // the exit code.
 func (a *App) Run(ctx context.Context, args []string) int {
-	err := a.cli.RunContext(ctx, interspersed(a.cli, args))
+	if len(args) > 1 && args[1] == completeCommand {
+		for _, word := range complete(a.cli, args[2:]) {
+			fmt.Fprintln(a.opts.Out, word)
+		}
+		return ExitDone
+	}
+	args, err := arrange(a.cli, args)
+	if err == nil {
+		err = a.cli.RunContext(ctx, args)
+	}
 	var usage usageError
 	switch {
 	case err == nil:
 		return ExitDone
 	case errors.Is(err, errQuiet):
 		return ExitFailed
-	case errors.As(err, &usage):
-		fmt.Fprintf(a.opts.Err, "edgefleet: %v\n", err)
-		return ExitUsage
 	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(a.opts.Err, "edgefleet: interrupted; what was started goes on (see the Temporal Web UI)")
-		return ExitFailed
+		err = errors.New("interrupted")
 	}
-	fmt.Fprintf(a.opts.Err, "edgefleet: %v\n", err)
+	fmt.Fprintf(a.opts.Err, "edgefleet: %s\n", lines(err.Error()))
+	// An ExitCoder is the library's own: there is no such topic of help.
+	var unknownTopic cli.ExitCoder
+	if errors.As(err, &usage) || errors.As(err, &unknownTopic) {
+		return ExitUsage
+	}
 	return ExitFailed
 }
 

@@ -1,55 +1,64 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 )
 
-// interspersed moves the flags of the command that args name before its
-// arguments, because people write "device drift edge-003 --output json" and
-// the flag package stops at the first argument. What follows "--" stays.
-func interspersed(app *cli.App, args []string) []string {
+// arrange puts args, the program's name first, into the order that the flag
+// package reads: flags of the program, the command, flags of the command,
+// arguments. People write "device drift edge-003 --output json", and the flag
+// package stops at the first argument. What follows "--" is never a flag.
+func arrange(app *cli.App, args []string) ([]string, error) {
 	if len(args) == 0 {
-		return args
+		return args, nil
 	}
-	i := 1
-	skipFlags := func(flags []cli.Flag) {
-		for i < len(args) && strings.HasPrefix(args[i], "-") && args[i] != "--" {
-			i += width(flags, args[i])
-		}
-	}
-	skipFlags(app.Flags)
-	commands, flags := app.Commands, app.Flags
-	for i < len(args) {
-		next := find(commands, args[i])
-		if next == nil {
+	var global, path, local, rest []string
+	commands, flags, ended := app.Commands, app.Flags, false
+	for i := 1; i < len(args); {
+		word := args[i]
+		if word == "--" {
+			rest, ended = append(rest, args[i+1:]...), true
 			break
 		}
-		i++
-		commands, flags = next.Subcommands, next.Flags
-		if len(commands) > 0 {
-			skipFlags(flags)
-		}
-	}
-	i = min(i, len(args))
-	var moved, rest []string
-	for j := i; j < len(args); {
-		if args[j] == "--" {
-			rest = append(rest, args[j:]...)
-			break
-		}
-		if !strings.HasPrefix(args[j], "-") || args[j] == "-" {
-			rest = append(rest, args[j])
-			j++
+		if !isFlag(word) {
+			if next := find(commands, word); next != nil && len(rest) == 0 {
+				// A flag that the group does not have stays where it is, so
+				// that the group refuses it.
+				path = append(append(path, local...), word)
+				local, commands, flags = nil, next.Subcommands, next.Flags
+			} else {
+				rest = append(rest, word)
+				// From the first argument on nothing names a command.
+				commands = nil
+			}
+			i++
 			continue
 		}
-		n := min(width(flags, args[j]), len(args)-j)
-		moved = append(moved, args[j:j+n]...)
-		j += n
+		target, flag := &local, lookup(flags, word)
+		if flag == nil {
+			if flag = lookup(app.Flags, word); flag != nil {
+				target = &global
+			}
+		} else if len(path) == 0 {
+			target = &global
+		}
+		n := width(flag, word)
+		if i+n > len(args) {
+			return nil, usagef("%s needs a value; see %s --help", word, strings.Join(append([]string{app.Name}, path...), " "))
+		}
+		*target = append(*target, args[i:i+n]...)
+		i += n
 	}
-	return append(append(append([]string{}, args[:i]...), moved...), rest...)
+	if ended {
+		local = append(local, "--")
+	}
+	return slices.Concat(args[:1], global, path, local, rest), nil
 }
+
+func isFlag(word string) bool { return strings.HasPrefix(word, "-") && word != "-" }
 
 func find(commands []*cli.Command, name string) *cli.Command {
 	for _, c := range commands {
@@ -60,22 +69,21 @@ func find(commands []*cli.Command, name string) *cli.Command {
 	return nil
 }
 
-// width is how many words a flag takes: 2 when its value is the next word.
-func width(flags []cli.Flag, word string) int {
-	name := strings.TrimLeft(word, "-")
-	if strings.Contains(name, "=") {
-		return 1
-	}
+// lookup finds the flag that a word such as "--limit=5" or "-o" names.
+func lookup(flags []cli.Flag, word string) cli.Flag {
+	name, _, _ := strings.Cut(strings.TrimLeft(word, "-"), "=")
 	for _, f := range flags {
-		for _, n := range f.Names() {
-			if n != name {
-				continue
-			}
-			if _, ok := f.(*cli.BoolFlag); ok {
-				return 1
-			}
-			return 2
+		if slices.Contains(f.Names(), name) {
+			return f
 		}
 	}
-	return 1
+	return nil
+}
+
+// width is how many words a flag takes: 2 when its value is the next word.
+func width(flag cli.Flag, word string) int {
+	if _, isBool := flag.(*cli.BoolFlag); flag == nil || isBool || strings.Contains(word, "=") {
+		return 1
+	}
+	return 2
 }

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,24 +28,24 @@ func (a *App) auditCommand() *cli.Command {
 		Usage: "read and verify the ledger of every change",
 		Subcommands: []*cli.Command{
 			{Name: "list", Usage: "list the newest entries", Action: a.auditList,
-				Flags: []cli.Flag{outputFlag(),
-					&cli.StringFlag{Name: "device", Usage: "only of this device"},
-					&cli.StringFlag{Name: "workflow", Usage: "only of this workflow ID"},
+				Flags: []cli.Flag{outputFlag(), timeoutFlag(),
+					&cli.StringFlag{Name: "device", Usage: "only of the device with this `ID`"},
+					&cli.StringFlag{Name: "workflow", Usage: "only of the workflow with this `ID`"},
 					&cli.Int64Flag{Name: "after", Usage: "the first entries after this sequence number, instead of the newest"},
-					&cli.IntFlag{Name: "limit", Value: 50, Usage: "at most this many"}}},
+					&cli.IntFlag{Name: "limit", Value: 50, Usage: "at most this many, 1 to 1000"}}},
 			{Name: "verify", Usage: "verify the whole chain; exit code 1 when anything was edited, deleted, reordered or cut", Action: a.auditVerify,
-				Flags: []cli.Flag{outputFlag(),
-					&cli.StringFlag{Name: "anchor", Usage: "SEQ:HASH that an earlier verification printed; finds a ledger that was replaced as a whole"}}},
+				Flags: []cli.Flag{outputFlag(), timeoutFlag(),
+					&cli.StringFlag{Name: "anchor", Usage: "`SEQ:HASH` that an earlier verification printed; finds a ledger that was replaced as a whole"}}},
 			{Name: "export", Usage: "write the whole ledger as JSON, one entry a line", Action: a.auditExport,
-				Flags: []cli.Flag{
-					&cli.StringFlag{Name: "file", Usage: "write to this file, which appears only when complete, instead of stdout"},
-					&cli.StringFlag{Name: "device", Usage: "only of this device"}}},
+				Flags: []cli.Flag{timeoutFlag(),
+					&cli.StringFlag{Name: "file", Usage: "write to this `FILE`, which appears only when complete, instead of stdout"},
+					&cli.StringFlag{Name: "device", Usage: "only of the device with this `ID`"}}},
 		},
 	}
 }
 
 func (a *App) auditList(c *cli.Context) error {
-	if err := firstError(noArgs(c), checkOutput(c)); err != nil {
+	if err := firstError(noArgs(c), checkOutput(c), limitArg(c), checkAfter(c)); err != nil {
 		return err
 	}
 	out, err := a.ask(c, contract.InspectInput{Question: contract.AskAuditList, Audit: &contract.AuditQuery{
@@ -52,23 +54,51 @@ func (a *App) auditList(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.show(c, nonNil(out.Audit.Entries), func(w io.Writer) { ledgerTable(w, out.Audit.Entries) })
+	err = a.show(c, nonNil(out.Audit.Entries), func(w io.Writer) { a.ledgerTable(w, out.Audit.Entries) })
+	if err == nil && out.Audit.Next > 0 {
+		fmt.Fprintf(a.opts.Err, "there is more: --after %d\n", out.Audit.Next)
+	}
+	return err
 }
 
-func ledgerTable(w io.Writer, entries []contract.LedgerEntry) {
+func checkAfter(c *cli.Context) error {
+	if n := c.Int64("after"); n < 0 {
+		return usagef("--after %d: want a sequence number, or 0 for the first entry", n)
+	}
+	return nil
+}
+
+func (a *App) ledgerTable(w io.Writer, entries []contract.LedgerEntry) {
 	rows := make([][]string, 0, len(entries))
 	for _, e := range entries {
 		what := e.Action
 		if e.Item != "" {
 			what += " " + e.Item
 		}
-		change := e.After
-		if e.Before != "" && e.Before != e.After {
-			change = e.Before + " -> " + e.After
-		}
-		rows = append(rows, []string{itoa(e.Seq), stamp(e.Time), e.DeviceID, e.Phase, what, change, dash(e.Outcome), e.Actor})
+		rows = append(rows, []string{itoa(e.Seq), stamp(e.Time), e.DeviceID, e.Phase, what, dash(changeText(e.Before, e.After)), dash(e.Outcome), e.Actor})
 	}
-	table(w, "SEQ|TIME (UTC)|DEVICE|PHASE|ACTION|CHANGE|OUTCOME|ACTOR", rows)
+	a.list(w, "the ledger has no such entry", "SEQ|TIME (UTC)|DEVICE|PHASE|ACTION|CHANGE|OUTCOME|ACTOR", rows)
+}
+
+// changeText says what changed into what. Values of several settings stand in
+// the ledger as JSON objects; here each is one "name before -> after".
+func changeText(before, after string) string {
+	var was, is map[string]string
+	if json.Unmarshal([]byte(after), &is) != nil || (before != "" && json.Unmarshal([]byte(before), &was) != nil) {
+		return arrow(before, after)
+	}
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(is)) {
+		parts = append(parts, name+" "+arrow(was[name], is[name]))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func arrow(before, after string) string {
+	if before == "" || before == after {
+		return after
+	}
+	return before + " -> " + after
 }
 
 func (a *App) auditVerify(c *cli.Context) error {
@@ -115,7 +145,7 @@ func verdictText(w io.Writer, v *contract.AuditVerdict) {
 }
 
 func (a *App) auditExport(c *cli.Context) error {
-	if err := noArgs(c); err != nil {
+	if err := firstError(noArgs(c), checkTimeout(c)); err != nil {
 		return err
 	}
 	t, err := a.dial(c)
@@ -132,41 +162,51 @@ func (a *App) auditExport(c *cli.Context) error {
 
 func (a *App) exportTo(c *cli.Context, t Temporal, w io.Writer) error {
 	buf := bufio.NewWriter(w)
-	enc := json.NewEncoder(buf)
 	var count int64
 	for after := int64(0); ; {
 		out, err := a.askOver(c.Context, t, contract.InspectInput{Question: contract.AskAuditList,
-			Audit: &contract.AuditQuery{DeviceID: c.String("device"), After: after, Limit: exportPage}})
+			Audit: &contract.AuditQuery{DeviceID: c.String("device"), After: after, Limit: exportPage}}, c.Duration(flagTimeout))
 		if err != nil {
 			return err
 		}
 		for _, e := range out.Audit.Entries {
-			if err := enc.Encode(e); err != nil {
+			if err := writeJSON(buf, e, ""); err != nil {
 				return err
 			}
 		}
 		count += int64(len(out.Audit.Entries))
 		fmt.Fprintf(a.opts.Err, "%d entries\n", count)
-		if after = out.Audit.Next; after == 0 {
+		next := out.Audit.Next
+		if next == 0 {
 			return buf.Flush()
 		}
+		if next <= after {
+			return fmt.Errorf("the worker answered with page %d after page %d; the export would never end", next, after)
+		}
+		after = next
 	}
 }
 
 // writeFile writes beside the file and renames, so that a half export never
 // passes for a whole one.
 func writeFile(path string, write func(io.Writer) error) error {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return usagef("--file %s: there is something that is not a file", path)
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".export-*")
 	if err != nil {
-		return usagef("--file: %w", err)
+		var at *os.PathError
+		if errors.As(err, &at) {
+			err = at.Err
+		}
+		return usagef("--file %s: cannot write in %s: %w", path, filepath.Dir(path), err)
 	}
-	defer os.Remove(f.Name()) //nolint:errcheck // after the rename there is nothing to remove
+	defer func() { _ = os.Remove(f.Name()) }() // after the rename there is nothing to remove
 	if err := write(f); err != nil {
-		f.Close()
-		return err
+		return errors.Join(err, f.Close())
 	}
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return err
+		return fmt.Errorf("write the export: %w", err)
 	}
 	return os.Rename(f.Name(), path)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -16,15 +17,15 @@ func (a *App) deviceCommand() *cli.Command {
 		Usage: "look at devices",
 		Subcommands: []*cli.Command{
 			{Name: "list", Usage: "list the declared devices with their last known state", Action: a.deviceList,
-				Flags: []cli.Flag{outputFlag(),
-					&cli.StringFlag{Name: "site", Usage: "only this site"},
-					&cli.StringFlag{Name: "region", Usage: "only this region"}}},
+				Flags: []cli.Flag{outputFlag(), timeoutFlag(),
+					&cli.StringFlag{Name: "site", Usage: "only this `SITE`"},
+					&cli.StringFlag{Name: "region", Usage: "only this `REGION`"}}},
 			{Name: "show", Usage: "show one device with its incidents and its last changes", ArgsUsage: "ID",
-				Flags: []cli.Flag{outputFlag()}, Action: a.deviceShow},
+				Flags: []cli.Flag{outputFlag(), timeoutFlag()}, Action: a.deviceShow},
 			{Name: "probe", Usage: "probe a device now; exit code 1 when it is unreachable", ArgsUsage: "ID",
-				Flags: []cli.Flag{outputFlag()}, Action: a.deviceProbe},
+				Flags: []cli.Flag{outputFlag(), timeoutFlag()}, Action: a.deviceProbe},
 			{Name: "drift", Usage: "compare a device with its baseline now; exit code 1 when it drifted", ArgsUsage: "ID",
-				Flags: []cli.Flag{outputFlag()}, Action: a.deviceDrift},
+				Flags: []cli.Flag{outputFlag(), timeoutFlag()}, Action: a.deviceDrift},
 		},
 	}
 }
@@ -43,7 +44,7 @@ func (a *App) deviceList(c *cli.Context) error {
 		for _, d := range out.Devices {
 			rows = append(rows, []string{d.ID, d.Site, d.Region, d.Class, d.Profile, d.State, stampPtr(d.CheckedAt), dash(d.LeasedBy)})
 		}
-		table(w, "ID|SITE|REGION|CLASS|PROFILE|STATE|CHECKED (UTC)|LEASED BY", rows)
+		a.list(w, "no device is declared, or none matches", "ID|SITE|REGION|CLASS|PROFILE|STATE|CHECKED (UTC)|LEASED BY", rows)
 	})
 }
 
@@ -74,11 +75,11 @@ func (a *App) deviceShow(c *cli.Context) error {
 			"state", d.State, "checked (UTC)", stampPtr(d.CheckedAt), "detail", d.Detail, "leased by", d.LeasedBy)
 		if len(d.Incidents) > 0 {
 			fmt.Fprintln(w)
-			incidentTable(w, d.Incidents)
+			a.incidentTable(w, d.Incidents)
 		}
 		if len(d.Ledger) > 0 {
 			fmt.Fprintln(w)
-			ledgerTable(w, d.Ledger)
+			a.ledgerTable(w, d.Ledger)
 		}
 	})
 }
@@ -94,7 +95,7 @@ func (a *App) deviceProbe(c *cli.Context) error {
 		fmt.Fprintln(w)
 		rows := make([][]string, 0, len(n.Verdicts))
 		for _, v := range n.Verdicts {
-			rows = append(rows, []string{v.Check, v.Result, v.Duration.Round(10e3).String(), v.Detail})
+			rows = append(rows, []string{v.Check, v.Result, v.Duration.Round(10 * time.Microsecond).String(), v.Detail})
 		}
 		table(w, "CHECK|RESULT|TOOK|DETAIL", rows)
 	}); err != nil {
@@ -112,29 +113,13 @@ func (a *App) deviceDrift(c *cli.Context) error {
 		return err
 	}
 	d := out.Drift
-	if err := a.show(c, d, func(w io.Writer) { driftTable(w, d) }); err != nil {
+	if err := a.show(c, d, func(w io.Writer) { a.driftDiff(w, d) }); err != nil {
 		return err
 	}
 	if len(d.Drifted) > 0 {
 		return errQuiet
 	}
 	return nil
-}
-
-func driftTable(w io.Writer, d *contract.DriftReport) {
-	switch {
-	case d.Baseline == "":
-		fmt.Fprintf(w, "%s: no baseline selects this device, so there is nothing to compare\n", d.DeviceID)
-	case len(d.Drifted) == 0:
-		fmt.Fprintf(w, "%s: in sync with %s %s (%d settings read)\n", d.DeviceID, d.Baseline, d.Version, d.Checked)
-	default:
-		fmt.Fprintf(w, "%s: %d of %d settings differ from %s %s\n\n", d.DeviceID, len(d.Drifted), d.Checked, d.Baseline, d.Version)
-		rows := make([][]string, 0, len(d.Drifted))
-		for _, s := range d.Drifted {
-			rows = append(rows, []string{s.Setting, s.Want, s.Got, s.Unit})
-		}
-		table(w, "SETTING|WANT|GOT|UNIT", rows)
-	}
 }
 
 func firstError(errs ...error) error {

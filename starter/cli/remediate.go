@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -25,8 +24,8 @@ func (a *App) remediateCommand() *cli.Command {
 		Usage:     "run a runbook of the fleet directory for a device, as its alert would",
 		ArgsUsage: "ID",
 		Flags: append(watchFlags(),
-			&cli.StringFlag{Name: "runbook", Value: "auto_remediation.py", Usage: "file in the fleet directory's runbooks folder"},
-			&cli.StringFlag{Name: "function", Value: "handle_device_offline", Usage: "function of the runbook; it gets the device ID"}),
+			&cli.StringFlag{Name: "runbook", Value: "auto_remediation.py", Usage: "`FILE` in the fleet directory's runbooks folder"},
+			&cli.StringFlag{Name: "function", Value: "handle_device_offline", Usage: "`NAME` of the runbook's function, which gets the device ID"}),
 		Action: func(c *cli.Context) error {
 			id, err := oneArg(c, "device ID")
 			if err := firstError(err, checkOutput(c)); err != nil {
@@ -40,7 +39,7 @@ func (a *App) remediateCommand() *cli.Command {
 func watchFlags() []cli.Flag {
 	return []cli.Flag{
 		outputFlag(),
-		&cli.StringFlag{Name: "reason", Usage: "why, for the ledger and the next reader"},
+		&cli.StringFlag{Name: "reason", Usage: "`TEXT` that says why, for the ledger and the next reader"},
 		&cli.BoolFlag{Name: "detach", Usage: "start it and return, instead of following it to its end"},
 	}
 }
@@ -54,6 +53,9 @@ func (a *App) remediate(c *cli.Context, id string, ref contract.RunbookRef) erro
 		return err
 	}
 	defer t.Close()
+	if err := a.refuseUnknown(c, t, id); err != nil {
+		return err
+	}
 	reason := c.String("reason")
 	if reason == "" {
 		reason = "started by hand"
@@ -72,7 +74,7 @@ func (a *App) remediate(c *cli.Context, id string, ref contract.RunbookRef) erro
 		Actor: contract.Actor{Kind: contract.ActorOperator, Name: a.opts.User},
 	})
 	if err != nil {
-		return explain(err)
+		return explain(c.Context, err)
 	}
 	fmt.Fprintf(a.opts.Err, "started %s (run %s)\n", run.GetID(), run.GetRunID())
 	if c.Bool("detach") {
@@ -82,73 +84,21 @@ func (a *App) remediate(c *cli.Context, id string, ref contract.RunbookRef) erro
 	return a.follow(c, t, run)
 }
 
-// follow prints the timeline as it grows, then the result.
-func (a *App) follow(c *cli.Context, t Temporal, run client.WorkflowRun) error {
-	type ending struct {
-		result contract.RemediateResult
-		err    error
-	}
-	done := make(chan ending, 1)
-	go func() {
-		var e ending
-		e.err = run.Get(c.Context, &e.result)
-		done <- e
-	}()
-	ticker := time.NewTicker(a.opts.Poll)
-	defer ticker.Stop()
-	seen := timelineView{out: a.opts.Err}
-	for {
-		select {
-		case e := <-done:
-			// The last lines came after the last look.
-			seen.update(c.Context, t, run)
-			if e.err != nil {
-				return explainRun(e.err)
-			}
-			return a.show(c, e.result, func(w io.Writer) {
-				fmt.Fprintf(w, "%s: %s (incident %s)\n", e.result.Outcome, oneLine(e.result.Detail), e.result.IncidentID)
-			})
-		case <-ticker.C:
-			seen.update(c.Context, t, run)
-		}
-	}
-}
+// lookTimeout bounds the look at the device before a remediation: without a
+// worker the remediation is started all the same, and waits for one.
+const lookTimeout = 10 * time.Second
 
-// timelineView prints what it has not yet printed of a run's timeline. That a
-// query fails is not worth a word: the run goes on without it.
-type timelineView struct {
-	out     io.Writer
-	printed int
-	waiting string
-}
-
-func (v *timelineView) update(ctx context.Context, t Temporal, run client.WorkflowRun) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	answer, err := t.QueryWorkflow(ctx, run.GetID(), run.GetRunID(), contract.QueryProgress)
-	if err != nil {
-		return
+// refuseUnknown keeps a mistyped device ID from becoming a remediation, whose
+// failure would page somebody.
+func (a *App) refuseUnknown(c *cli.Context, t Temporal, id string) error {
+	_, err := a.askOver(c.Context, t, contract.InspectInput{Question: contract.AskDeviceShow, Device: &contract.DeviceQuery{ID: id}}, lookTimeout)
+	var usage usageError
+	if errors.As(err, &usage) || c.Context.Err() != nil {
+		return err
 	}
-	var p contract.Progress
-	if answer.Get(&p) != nil {
-		return
+	if errors.Is(err, errNoAnswer) {
+		fmt.Fprintln(a.opts.Err, "no worker answers yet; the remediation waits for one")
+		return nil
 	}
-	for ; v.printed < len(p.Timeline); v.printed++ {
-		m := p.Timeline[v.printed]
-		fmt.Fprintf(v.out, "%s  %s\n", m.At.Local().Format("15:04:05"), oneLine(m.Text))
-	}
-	if p.Waiting != "" && p.Waiting != v.waiting {
-		fmt.Fprintf(v.out, "to answer: edgefleet runbook approve %s %s\n", run.GetID(), p.Waiting)
-	}
-	v.waiting = p.Waiting
-}
-
-func explainRun(err error) error {
-	if temporal.IsCanceledError(err) {
-		return errors.New("the remediation was cancelled; its incident is closed and its lease released")
-	}
-	if temporal.IsTerminatedError(err) {
-		return errors.New("the remediation was terminated; housekeeping closes its incident and releases its lease")
-	}
-	return explain(err)
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -19,10 +20,7 @@ func (a *App) lintCommand() *cli.Command {
 		Name: "lint", Usage: "find mistakes in runbooks; exit code 2 when there are any", ArgsUsage: "FILE...",
 		Flags: []cli.Flag{outputFlag()},
 		Action: func(c *cli.Context) error {
-			if !c.Args().Present() {
-				return usagef("runbook lint: want at least one FILE")
-			}
-			if err := checkOutput(c); err != nil {
+			if err := firstError(someArgs(c), checkOutput(c)); err != nil {
 				return err
 			}
 			findings, files := []runbook.Finding{}, 0
@@ -36,16 +34,16 @@ func (a *App) lintCommand() *cli.Command {
 			}
 			if err := a.show(c, findings, func(w io.Writer) {
 				for _, f := range findings {
-					fmt.Fprintln(w, f)
+					fmt.Fprintln(w, oneLine(f.String()))
 				}
 				if len(findings) == 0 {
-					fmt.Fprintf(w, "%d file(s), nothing to say\n", files)
+					fmt.Fprintf(w, "no findings in %s\n", plural(files, "file"))
 				}
 			}); err != nil {
 				return err
 			}
 			if hasErrors(findings) {
-				return usagef("%d finding(s)", len(findings))
+				return usagef("%s; a runbook with an error is not run", plural(len(findings), "finding"))
 			}
 			return nil
 		},
@@ -65,7 +63,7 @@ func hasErrors(findings []runbook.Finding) bool {
 func (a *App) lintOrRefuse(file, source, function string) error {
 	findings := runbook.Lint(file, source, function)
 	for _, f := range findings {
-		fmt.Fprintln(a.opts.Err, f)
+		fmt.Fprintln(a.opts.Err, oneLine(f.String()))
 	}
 	if hasErrors(findings) {
 		return usagef("%s is not run; correct it first", file)
@@ -76,12 +74,9 @@ func (a *App) lintOrRefuse(file, source, function string) error {
 func (a *App) planCommand() *cli.Command {
 	return &cli.Command{
 		Name: "plan", Usage: "show every path that a runbook can take, without touching anything", ArgsUsage: "FILE FUNCTION",
-		Flags: []cli.Flag{outputFlag(), &cli.StringFlag{Name: "device", Value: "DEVICE", Usage: "device ID to plan for"}},
+		Flags: []cli.Flag{outputFlag(), &cli.StringFlag{Name: "device", Value: "edge-001", Usage: "`ID` of the device to plan for"}},
 		Action: func(c *cli.Context) error {
-			if c.Args().Len() != 2 {
-				return usagef("runbook plan: want FILE FUNCTION, got %d arguments", c.Args().Len())
-			}
-			if err := checkOutput(c); err != nil {
+			if err := firstError(wantArgs(c, 2), checkOutput(c)); err != nil {
 				return err
 			}
 			file := c.Args().Get(0)
@@ -93,7 +88,7 @@ func (a *App) planCommand() *cli.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			return a.show(c, tree, func(w io.Writer) { fmt.Fprint(w, tree) })
+			return a.show(c, tree, func(w io.Writer) { fmt.Fprint(w, lines(tree.String())) })
 		},
 	}
 }
@@ -103,10 +98,7 @@ func (a *App) testCommand() *cli.Command {
 		Name: "test", Usage: "run the test_* functions of runbook tests; exit code 1 when one fails", ArgsUsage: "FILE...",
 		Flags: []cli.Flag{outputFlag(), &cli.BoolFlag{Name: "v", Usage: "show what each test logged"}},
 		Action: func(c *cli.Context) error {
-			if !c.Args().Present() {
-				return usagef("runbook test: want at least one FILE")
-			}
-			if err := checkOutput(c); err != nil {
+			if err := firstError(someArgs(c), checkOutput(c)); err != nil {
 				return err
 			}
 			results, err := runbook.Test(c.Args().Slice()...)
@@ -141,7 +133,7 @@ func testReport(w io.Writer, results []runbook.TestResult, failed int, verbose b
 		}
 		fmt.Fprintf(w, "%s  %s %s\n", word, r.File, r.Name)
 		for _, m := range r.Messages {
-			fmt.Fprintf(w, "      %s\n", m)
+			fmt.Fprintf(w, "      %s\n", strings.ReplaceAll(lines(m), "\n", "\n      "))
 		}
 		if verbose {
 			for _, line := range r.Log {

@@ -1,0 +1,129 @@
+package cli_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestHelpOfEveryCommand(t *testing.T) {
+	var walk func(path ...string)
+	walk = func(path ...string) {
+		name := strings.Join(append([]string{"edgefleet"}, path...), "-")
+		t.Run(name, func(t *testing.T) {
+			newSession(t, &fakeTemporal{}).golden(filepath.Join("help", name), append(path, "--help")...)
+		})
+		s := newSession(t, nil)
+		require.Zero(t, s.run(append(append([]string{"__complete"}, path...), "")...))
+		for _, sub := range strings.Fields(s.out.String()) {
+			if sub != "bash" && sub != "zsh" {
+				walk(append(append([]string{}, path...), sub)...)
+			}
+		}
+	}
+	walk()
+}
+
+func TestCompletionKnowsWhatCanComeNext(t *testing.T) {
+	for _, c := range []struct {
+		name, typed string
+		want        []string
+	}{
+		{"commands", "|", []string{"device", "incident", "audit", "remediate", "runbook", "completion"}},
+		{"commands by their beginning", "r|", []string{"remediate", "runbook"}},
+		{"subcommands", "device |", []string{"list", "show", "probe", "drift"}},
+		{"subcommands after a flag of the program", "--temporal-address t:1 device s|", []string{"show"}},
+		{"flags of the command and of the program", "device drift --|", []string{"--output", "--timeout", "--temporal-address", "--temporal-namespace", "--help"}},
+		{"flags after an argument", "device drift edge-003 --o|", []string{"--output"}},
+		{"one dash", "device drift -|", []string{"--output", "--timeout", "--temporal-address", "--temporal-namespace", "--help"}},
+		{"values of a flag", "device drift --output |", []string{"table", "json"}},
+		{"values of a short flag", "device drift -o j|", []string{"json"}},
+		{"values after an equals sign, as zsh gives it", "incident list --status=es|", []string{"--status=escalated"}},
+		{"values after an equals sign, as bash cuts it", "device drift --output = j|", []string{"json"}},
+		{"values right after the equals sign in bash", "device drift --output =|", []string{"table", "json"}},
+		{"shells", "completion |", []string{"bash", "zsh"}},
+		{"nothing for a file", "runbook lint |", nil},
+		{"nothing for a free value", "device list --site |", nil},
+		{"nothing after two dashes", "device show -- -|", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			words := strings.Split(strings.TrimSuffix(c.typed, "|"), " ")
+			s := newSession(t, nil)
+			require.Zero(t, s.run(append([]string{"__complete"}, words...)...))
+			require.Equal(t, c.want, append([]string(nil), strings.Fields(s.out.String())...))
+		})
+	}
+}
+
+// built builds the program once for the tests that need it as a process.
+func built(t *testing.T) string {
+	t.Helper()
+	exe := filepath.Join(t.TempDir(), "edgefleet")
+	out, err := exec.Command("go", "build", "-o", exe, "edgefleet/starter").CombinedOutput()
+	require.NoError(t, err, string(out))
+	return exe
+}
+
+func TestTheBashScriptCompletes(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Logf("no bash here, so nothing to show: %v", err)
+		return
+	}
+	exe := built(t)
+	for _, c := range []struct{ name, words, want string }{
+		{"commands", "edgefleet re", "remediate"},
+		{"subcommands", "edgefleet device ''", "list show probe drift"},
+		{"flags", "edgefleet device drift edge-003 --out", "--output"},
+		{"values", "edgefleet device drift --output = j", "json"},
+		{"by its path", exe + " audit ver", "verify"},
+		{"from the home folder", "'~/edgefleet' audit ver", "verify"},
+		{"files are left to bash", "edgefleet runbook lint auto", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			script := fmt.Sprintf(`source <(edgefleet completion bash)
+complete -p edgefleet >&2
+COMP_WORDS=(%s); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+_edgefleet
+echo "${COMPREPLY[*]}"`, c.words)
+			cmd := exec.Command(bash, "--norc", "-c", script)
+			cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(exe)+":"+os.Getenv("PATH"), "HOME="+filepath.Dir(exe))
+			var errs strings.Builder
+			cmd.Stderr = &errs
+			out, err := cmd.Output()
+			require.NoError(t, err, errs.String())
+			require.Equal(t, c.want, strings.TrimSpace(string(out)))
+			require.Contains(t, errs.String(), "-o default", "files stay the shell's to complete")
+		})
+	}
+}
+
+func TestTheProgramExitsWithTheCode(t *testing.T) {
+	exe := built(t)
+	for args, want := range map[string]int{"--help": 0, "device show": 2, "device list --temporal-address 127.0.0.1:1": 1} {
+		cmd := exec.Command(exe, strings.Fields(args)...)
+		_ = cmd.Run()
+		require.Equal(t, want, cmd.ProcessState.ExitCode(), args)
+	}
+}
+
+// TestLinksNoDriverAndNoDatabase holds the promise that the operator's laptop
+// needs Temporal and nothing else.
+func TestLinksNoDriverAndNoDatabase(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "edgefleet/starter").Output()
+	require.NoError(t, err)
+	deps := strings.Fields(string(out))
+	require.NotContains(t, deps, "database/sql")
+	require.Contains(t, deps, "edgefleet/workflows/contract")
+	for _, dep := range deps {
+		for _, banned := range []string{"edgefleet/devices", "edgefleet/activities", "edgefleet/worker", "edgefleet/internal/store",
+			"modernc.org/sqlite", "github.com/jackc/pgx", "modbus", "go.temporal.io/server"} {
+			require.NotContains(t, dep, banned)
+		}
+	}
+}
