@@ -23,6 +23,9 @@ func (a *app) demo(c *cli.Context) (err error) {
 	if c.NArg() > 0 {
 		return usageError{fmt.Errorf("demo: takes no argument, got %q", c.Args().First())}
 	}
+	if err := checkDevices(c); err != nil {
+		return err
+	}
 	dir, err := freshFolder(c.String("data-dir"))
 	if err != nil {
 		return err

@@ -145,6 +145,14 @@ func (p *pieces) escalates() {
 	require.Equal(t, failed.GetID(), pages[0].Annotations["workflow"])
 	require.Equal(t, incident.Detail, pages[0].Annotations["description"])
 
+	// Somebody tries by hand, and fails: that is a page of its own.
+	_, err = p.result(p.remediate(device, inline("def heal(device_id):\n    fail('no spare part')\n")))
+	require.ErrorAs(t, err, &cause)
+	require.Equal(t, contract.ErrRunbook, cause.Type())
+	pages, err = p.standing(contract.AlertRemediationFailed, device)
+	require.NoError(t, err)
+	require.Len(t, pages, 2)
+
 	_, err = p.fleet.Heal(t.Context(), device)
 	require.NoError(t, err)
 	code, summary = p.post(a)
@@ -158,7 +166,7 @@ func (p *pieces) escalates() {
 	until(t, patience, func() error {
 		pages, err := p.standing(contract.AlertRemediationFailed, device)
 		if err == nil && len(pages) > 0 {
-			err = fmt.Errorf("the page stands: %+v", pages)
+			err = fmt.Errorf("a page of a healthy device stands: %+v", pages)
 		}
 		return err
 	})

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -104,7 +106,7 @@ func (s *Stack) start(ctx context.Context) error {
 	// The engine comes first: it holds the folder's lock, so that nothing
 	// below is done to the folder of a stack that runs.
 	for _, start := range []func(context.Context) error{
-		s.startEngine, s.startFleet, s.startBridge, s.startAlertmanager, s.startWorker, s.startPrometheus,
+		s.startEngine, s.checkAddresses, s.startFleet, s.startBridge, s.startAlertmanager, s.startWorker, s.startPrometheus,
 	} {
 		if err := start(ctx); err != nil {
 			return err
@@ -135,6 +137,32 @@ func (s *Stack) startEngine(ctx context.Context) error {
 		return err
 	}
 	s.started("connection", func(context.Context) error { s.conn.Close(); return nil })
+	return nil
+}
+
+// checkAddresses tells of a taken port before seconds of work, and how to
+// choose another one.
+func (s *Stack) checkAddresses(ctx context.Context) error {
+	wanted := []struct{ what, addr, flag string }{
+		{"alertbridge", s.opts.BridgeAddr, "bridge"}, {"worker", s.opts.WorkerAddr, "worker"},
+	}
+	if !s.opts.NoMonitoring {
+		wanted = append(wanted, []struct{ what, addr, flag string }{
+			{"Alertmanager", s.opts.AlertmanagerAddr, "alertmanager"}, {"Prometheus", s.opts.PrometheusAddr, "prometheus"},
+		}...)
+	}
+	for _, w := range wanted {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", w.addr)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("%s address %s is taken by another program: stop that one, or choose another port (--%s-port 0 means any free one)", w.what, w.addr, w.flag)
+		}
+		if err != nil {
+			return fmt.Errorf("%s address %s: %w", w.what, w.addr, err)
+		}
+		if err := l.Close(); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -175,13 +203,14 @@ func (s *Stack) startBridge(ctx context.Context) error {
 }
 
 func (s *Stack) startWorker(ctx context.Context) error {
-	key, err := ensureKey(filepath.Join(s.opts.DataDir, "ledger.key"))
+	database := filepath.Join(s.opts.DataDir, "store.db")
+	key, err := ensureKey(filepath.Join(s.opts.DataDir, "ledger.key"), database)
 	if err != nil {
 		return err
 	}
 	registry := newRegistry()
 	o := service.Options{
-		FleetDir: s.FleetDir(), StoreURL: "sqlite:" + filepath.Join(s.opts.DataDir, "store.db"), LedgerKeyFile: key,
+		FleetDir: s.FleetDir(), StoreURL: "sqlite:" + database, LedgerKeyFile: key,
 		AdminAddr: s.opts.WorkerAddr, WebURL: s.webURL(), Housekeeping: 5 * time.Second,
 		Temporal: s.Temporal(), Logger: s.opts.Logger.Named("worker"), Registerer: registry, Gatherer: registry,
 	}
@@ -289,17 +318,30 @@ func newRegistry() *prometheus.Registry {
 	return r
 }
 
-// ensureKey makes the ledger's key at the first start.
-func ensureKey(path string) (string, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, os.ErrExist) {
+// ensureKey makes the ledger's key at the first start. A new key for a store
+// that has a ledger already would only hide that the old one is lost.
+func ensureKey(path, database string) (string, error) {
+	_, err := os.Stat(path)
+	if err == nil {
 		return path, nil
 	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("ledger key: %w", err)
+	}
+	if _, err := os.Stat(database); err == nil {
+		return "", fmt.Errorf("ledger key %s is gone, and the ledger in %s was begun with it: restore the key, or move the store away to begin a new ledger", path, database)
+	}
+	// Under another name until it is whole, since a start can be killed here.
+	fresh := path + ".new"
+	f, err := os.OpenFile(fresh, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return "", fmt.Errorf("ledger key: %w", err)
 	}
 	_, err = f.WriteString(rand.Text() + "\n")
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(fresh, path)
+	}
+	if err != nil {
 		return "", fmt.Errorf("ledger key: %w", err)
 	}
 	return path, nil
