@@ -61,12 +61,15 @@ func ofStore(err error) error {
 // in Temporal and the label of the metric, and whether a retry can help. Where
 // a device's error and the store's stand together, the store's word counts:
 // what the ledger does not have yet has to be settled first.
-func reasonOf(err error) (reason string, retry bool) {
+func reasonOf(ctx context.Context, err error) (reason string, retry bool) {
 	var own *reasonError
 	var marked *storeError
 	switch {
 	case errors.As(err, &own):
 		return own.reason, own.retry
+	case errors.Is(err, context.DeadlineExceeded) && errors.Is(ctx.Err(), context.DeadlineExceeded):
+		// It is the activity's own time that ran out, whoever noticed first.
+		return contract.ErrTimeout, true
 	case errors.Is(err, store.ErrLeaseLost):
 		return contract.ErrLeaseLost, false
 	case errors.Is(err, store.ErrLeaseHeld), errors.Is(err, store.ErrLeaseBusy):
@@ -111,7 +114,7 @@ func toTemporal(ctx context.Context, err error) error {
 	if err == nil || asked(ctx, err) {
 		return err
 	}
-	reason, retry := reasonOf(err)
+	reason, retry := reasonOf(ctx, err)
 	if retry {
 		return temporal.NewApplicationErrorWithCause(err.Error(), reason, err)
 	}

@@ -50,7 +50,7 @@ func (m *metrics) observe(ctx context.Context, name string, took time.Duration, 
 	case asked(ctx, err):
 		reason = reasonCancelled
 	case err != nil:
-		reason, _ = reasonOf(err)
+		reason, _ = reasonOf(ctx, err)
 	}
 	m.actions.WithLabelValues(name, reason).Inc()
 	m.duration.WithLabelValues(name).Observe(took.Seconds())

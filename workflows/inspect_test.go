@@ -2,12 +2,14 @@ package workflows
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
+	sdklog "go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 
@@ -38,6 +40,7 @@ func answer[Query, Answer any](d *desk, question string, a Answer) {
 
 func newDesk(t *testing.T) *desk {
 	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(sdklog.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	d := &desk{env: suite.NewTestWorkflowEnvironment(), fail: map[string]error{}}
 	d.env.SetTestTimeout(20 * time.Second)
 	Register(d.env)
