@@ -176,15 +176,6 @@ func (p *pieces) escalates() {
 	require.Zero(t, p.metric("edgefleet_bridge_ignored_total", "reason", "own_alert"), "Alertmanager keeps the page from the bridge")
 }
 
-// current is the present run of an alert's remediation.
-func (p *pieces) current(a alert) sdkclient.WorkflowRun {
-	p.t.Helper()
-	d, err := p.temporal.DescribeWorkflowExecution(p.t.Context(), a.workflowID(), "")
-	require.NoError(p.t, err)
-	e := d.GetWorkflowExecutionInfo().GetExecution()
-	return p.temporal.GetWorkflow(p.t.Context(), e.GetWorkflowId(), e.GetRunId())
-}
-
 func (p *pieces) workerDies() {
 	t, dark, asking := p.t, "edge-003", "edge-004"
 	_, err := p.fleet.Break(t.Context(), dark, sim.FaultOffline, true)

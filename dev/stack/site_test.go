@@ -234,6 +234,15 @@ func (s *site) remediate(device string, ref contract.RunbookRef, change ...func(
 	return run
 }
 
+// current is the present run of an alert's remediation.
+func (s *site) current(a alert) sdkclient.WorkflowRun {
+	s.t.Helper()
+	d, err := s.temporal.DescribeWorkflowExecution(s.t.Context(), a.workflowID(), "")
+	require.NoError(s.t, err)
+	e := d.GetWorkflowExecutionInfo().GetExecution()
+	return s.temporal.GetWorkflow(s.t.Context(), e.GetWorkflowId(), e.GetRunId())
+}
+
 // result waits for the end of a run.
 func (s *site) result(run sdkclient.WorkflowRun) (contract.RemediateResult, error) {
 	s.t.Helper()
