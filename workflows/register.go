@@ -19,5 +19,6 @@ func Register(r worker.WorkflowRegistry) {
 		return Remediate(ctx, in, programs)
 	}
 	r.RegisterWorkflowWithOptions(remediate, workflow.RegisterOptions{Name: contract.WorkflowRemediate})
+	r.RegisterWorkflowWithOptions(Onboard, workflow.RegisterOptions{Name: contract.WorkflowOnboard})
 	r.RegisterWorkflowWithOptions(Inspect, workflow.RegisterOptions{Name: contract.WorkflowInspect})
 }

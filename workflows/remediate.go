@@ -208,16 +208,7 @@ func (r *remediation) escalate(ctx workflow.Context, detail string) {
 // failure keeps the type of the cause, so that the Web UI and a caller can
 // tell a bug of the runbook from a device that stays dark.
 func failure(detail string, cause error) error {
-	kind := contract.ErrInternal
-	var app *temporal.ApplicationError
-	var timeout *temporal.TimeoutError
-	switch {
-	case errors.As(cause, &app) && app.Type() != "":
-		kind = app.Type()
-	case errors.As(cause, &timeout):
-		kind = contract.ErrTimeout
-	}
-	return temporal.NewNonRetryableApplicationError(detail, kind, cause)
+	return temporal.NewNonRetryableApplicationError(detail, reasonOf(cause), cause)
 }
 
 // rootMessage is what a person wants to read: the innermost application

@@ -63,7 +63,13 @@ func (o *Operator) ApplyBaseline(ctx context.Context, id string, j Journal, prog
 	if !ok {
 		return ApplyReport{DeviceID: id}, nil
 	}
-	item, prior, err := openItem(ctx, j, id, itemOf(desired), NotApplied, Partial, Failed)
+	return o.apply(ctx, id, desired, itemOf(desired), j, progress)
+}
+
+// apply writes the settings that differ from the desired ones; base names the
+// change in the journal.
+func (o *Operator) apply(ctx context.Context, id string, desired baseline.Desired, base string, j Journal, progress func(string)) (ApplyReport, error) {
+	item, prior, err := openItem(ctx, j, id, base, NotApplied, Partial, Failed)
 	if err != nil {
 		return ApplyReport{}, err
 	}

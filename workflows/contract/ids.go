@@ -38,21 +38,29 @@ func (e Episode) WorkflowID() string {
 }
 
 // ParseEpisode is the inverse of Episode.WorkflowID; StartsAt comes back in
-// UTC with a resolution of one second.
+// UTC with a resolution of one second. It accepts what WorkflowID builds, and
+// nothing else.
 func ParseEpisode(id string) (Episode, error) {
 	parts := strings.Split(strings.TrimPrefix(id, remediatePrefix), "/")
-	if !strings.HasPrefix(id, remediatePrefix) || len(parts) != 3 || parts[1] == manualName {
-		return Episode{}, fmt.Errorf("%q is not the ID of an alert's remediation (remediate/<device>/<alert>/<fingerprint>-<unix>)", id)
+	if !strings.HasPrefix(id, remediatePrefix) || len(parts) != 3 || parts[1] == "" || parts[1] == manualName {
+		return Episode{}, fmt.Errorf("%.200q is not the ID of an alert's remediation (remediate/<device>/<alert>/<fingerprint>-<unix>)", id)
+	}
+	if err := ValidDeviceID(parts[0]); err != nil {
+		return Episode{}, fmt.Errorf("%.200q: %w", id, err)
 	}
 	cut := strings.LastIndexByte(parts[2], '-')
-	if cut < 0 {
-		return Episode{}, fmt.Errorf("%q: no start time after the fingerprint", id)
+	if cut < 1 {
+		return Episode{}, fmt.Errorf("%.200q: want a fingerprint and a start time, with a dash between", id)
 	}
 	sec, err := strconv.ParseInt(parts[2][cut+1:], 10, 64)
 	if err != nil {
-		return Episode{}, fmt.Errorf("%q: start time: %w", id, err)
+		return Episode{}, fmt.Errorf("%.200q: start time: %w", id, err)
 	}
-	return Episode{DeviceID: parts[0], AlertName: parts[1], Fingerprint: parts[2][:cut], StartsAt: time.Unix(sec, 0).UTC()}, nil
+	e := Episode{DeviceID: parts[0], AlertName: parts[1], Fingerprint: parts[2][:cut], StartsAt: time.Unix(sec, 0).UTC()}
+	if e.WorkflowID() != id {
+		return Episode{}, fmt.Errorf("%.200q: the start time is not written as seconds since 1970 are", id)
+	}
+	return e, nil
 }
 
 // manualName stands where an alert's name stands in the ID of a remediation

@@ -12,6 +12,7 @@ func RegionQueue(region string) string { return TaskQueue + "." + region }
 const (
 	WorkflowRemediate = "edgefleet.remediate"
 	WorkflowInspect   = "edgefleet.inspect"
+	WorkflowOnboard   = "edgefleet.onboard"
 )
 
 // Signals, updates and queries of a remediation.
