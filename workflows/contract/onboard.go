@@ -1,0 +1,140 @@
+package contract
+
+import "time"
+
+// ActivitySelect resolves a selection against the fleet directory and the
+// registry.
+const ActivitySelect = "select_devices"
+
+// ActivityOnboard takes one device through all phases of onboarding, on the
+// queue of its region.
+const ActivityOnboard = "onboard_device"
+
+// Selection names devices. Exactly one of IDs, All, Site and Region counts, in
+// this order.
+type Selection struct {
+	IDs    []string `json:"ids,omitempty"`
+	All    bool     `json:"all,omitempty"`
+	Site   string   `json:"site,omitempty"`
+	Region string   `json:"region,omitempty"`
+	// Again selects devices that are onboarded as they are declared, too.
+	Again bool `json:"again,omitempty"`
+}
+
+// DeviceRef is as much of a device as it takes to schedule work on it.
+type DeviceRef struct {
+	ID     string `json:"id"`
+	Site   string `json:"site"`
+	Region string `json:"region"`
+}
+
+// Selected is the result of ActivitySelect, in the order of the IDs.
+type Selected struct {
+	Devices []DeviceRef `json:"devices"`
+	// Skipped counts devices that are onboarded as they are declared.
+	Skipped int `json:"skipped"`
+	// Revision names the state of the fleet directory that was selected from.
+	Revision string `json:"revision"`
+}
+
+// Bounds bound the devices in work at once; a zero field has its default.
+type Bounds struct {
+	PerSite   int `json:"per_site,omitempty"`   // 4
+	PerRegion int `json:"per_region,omitempty"` // 32
+	Total     int `json:"total,omitempty"`      // 64
+}
+
+// WithDefaults fills the fields that are zero.
+func (b Bounds) WithDefaults() Bounds {
+	for _, f := range []struct {
+		field    *int
+		fallback int
+	}{{&b.PerSite, 4}, {&b.PerRegion, 32}, {&b.Total, 64}} {
+		if *f.field <= 0 {
+			*f.field = f.fallback
+		}
+	}
+	return b
+}
+
+// OnboardInput is the input of WorkflowOnboard.
+type OnboardInput struct {
+	Selection Selection `json:"selection"`
+	Actor     Actor     `json:"actor"`
+	Reason    string    `json:"reason"`
+	// TrustFirstUse pins whatever a device shows, where the fleet file states
+	// no fingerprint. It never overrules one that is stated or pinned.
+	TrustFirstUse bool   `json:"trust_first_use,omitempty"`
+	Bounds        Bounds `json:"bounds"`
+
+	// Resume is set by the workflow itself when it continues as new.
+	Resume *OnboardState `json:"resume,omitempty"`
+}
+
+// OnboardState is what a workflow takes along when it continues as new.
+type OnboardState struct {
+	Pending  []DeviceRef     `json:"pending"`
+	Progress OnboardProgress `json:"progress"`
+}
+
+// OnboardProgress is the answer to QueryProgress of an onboarding, and its
+// result.
+type OnboardProgress struct {
+	Total   int `json:"total"`
+	Done    int `json:"done"`
+	Failed  int `json:"failed"`
+	Skipped int `json:"skipped"`
+	// Running holds the IDs of the devices in work, sorted.
+	Running []string `json:"running,omitempty"`
+	// Failures holds the first failures; Failed counts all of them.
+	Failures []OnboardFailure `json:"failures,omitempty"`
+	// Phases sums the time spent in each phase over all devices.
+	Phases   []PhaseTime `json:"phases,omitempty"`
+	Began    time.Time   `json:"began"`
+	Revision string      `json:"revision"`
+}
+
+// OnboardFailure says why a device was not onboarded.
+type OnboardFailure struct {
+	DeviceID string `json:"device_id"`
+	Phase    string `json:"phase"`
+	Reason   string `json:"reason"`
+	Detail   string `json:"detail"`
+}
+
+// PhaseTime is how long a phase took.
+type PhaseTime struct {
+	Phase string        `json:"phase"`
+	Took  time.Duration `json:"took_ns"`
+}
+
+// OnboardDeviceInput is the input of ActivityOnboard.
+type OnboardDeviceInput struct {
+	Scope
+	TrustFirstUse bool `json:"trust_first_use,omitempty"`
+}
+
+// OnboardDeviceResult is the result of ActivityOnboard. A device that could
+// not be onboarded is a result and not an error, so that one bad device does
+// not look like a bad workflow.
+type OnboardDeviceResult struct {
+	DeviceID string          `json:"device_id"`
+	Phases   []PhaseTime     `json:"phases"`
+	Failure  *OnboardFailure `json:"failure,omitempty"`
+	// Undone says that changes were made and taken back.
+	Undone bool `json:"undone,omitempty"`
+}
+
+// The phases of onboarding, in order.
+const (
+	PhaseReach    = "reach"
+	PhaseEnrol    = "enrol"
+	PhaseIdentify = "identify"
+	PhaseBackUp   = "back up"
+	PhaseApply    = "apply"
+	PhaseVerify   = "verify"
+	PhaseRegister = "register"
+)
+
+// OnboardID is the workflow ID of an onboarding.
+func OnboardID(nonce string) string { return "onboard/" + nonce }
