@@ -25,16 +25,38 @@ type Endpoint struct {
 	// Unit is the Modbus unit ID: 1 to 247 behind a gateway, 255 (the
 	// default) for a device at its own address.
 	Unit uint8
+	// Framing is how requests are wrapped on the stream; empty is FramingTCP.
+	Framing Framing
+	// SerialGateway says that the device stands on a serial bus behind the
+	// address, which needs more time: the defaults of Gap and ResponseTimeout
+	// are then 100 ms and 5 s. FramingRTU implies it.
+	SerialGateway bool
 	// Allowed is the fleet's allowed_networks; an address outside, after name
 	// resolution, is refused with kind Auth before anything is sent.
 	Allowed []netip.Prefix
-	// ConnectTimeout (0: 3 s) and ResponseTimeout (0: 2 s).
+	// ConnectTimeout (0: 3 s) and ResponseTimeout (0: 2 s, or 5 s behind a
+	// serial gateway).
 	ConnectTimeout, ResponseTimeout time.Duration
-	// Gap is the pause between two requests on the link.
+	// Gap is the pause between two requests on the link (0: none, or 100 ms
+	// behind a serial gateway; less than 0: none in any case).
 	Gap time.Duration
 	// OnlyWriteMultiple says that the device lacks FC06.
 	OnlyWriteMultiple bool
 }
+
+// Framing is how Modbus requests are wrapped on a TCP stream.
+type Framing string
+
+// The framings. Which one a gateway speaks is a matter of its configuration,
+// and holds for all units behind its address.
+const (
+	// FramingTCP has the header of Modbus TCP, with a transaction number
+	// (Modbus Messaging on TCP/IP Implementation Guide V1.0b).
+	FramingTCP Framing = "tcp"
+	// FramingRTU is the frame of the serial line, unit, PDU and CRC-16, as
+	// device servers in transparent mode pass it on ("RTU over TCP").
+	FramingRTU Framing = "rtu"
+)
 
 // Link reads and writes the points of one device. A failed call returns an
 // *Error; the next call starts on a fresh connection. The one exception is a

@@ -1,5 +1,7 @@
 // Package modbus is the driver for Modbus TCP devices and for serial devices
-// behind Modbus gateways.
+// behind Modbus gateways, be it gateways that translate to Modbus TCP or
+// transparent ones that pass on the frames of the serial line (RTU over TCP;
+// the Framing of the endpoint).
 //
 // It uses github.com/goburrow/modbus to encode and decode requests, over a
 // transport of its own that keeps these promises:
@@ -15,6 +17,11 @@
 //   - An answer counts only when its transaction, protocol, unit and function
 //     are the request's and its content has the form that was asked for. After
 //     anything else the socket is closed, so a late answer has nowhere to go.
+//   - The frame of a serial line has a checksum in place of transaction and
+//     protocol. Its length follows from the function, so one that is damaged
+//     has no known end: the socket is closed for it. After a request without an
+//     answer, the next connection has to stay quiet for the gap first, because
+//     a transparent gateway gives a late answer to whoever is connected.
 //   - A malformed request is never sent.
 //   - Each request is made once. Only a read on an idle line that turns out to
 //     have been closed before it answered anything is made again, once, on a
@@ -41,8 +48,11 @@
 //	sent:
 //	  no answer in time, line cut        Unreachable    Indeterminate
 //	  frame of a foreign transaction,
-//	    protocol, unit or function, or
-//	    of an impossible length          Unreachable    Indeterminate
+//	    protocol, unit or function, of
+//	    an impossible length, or with a
+//	    wrong checksum                   Unreachable    Indeterminate
+//	  something came unasked after a
+//	    lost answer (RTU framing)        Unreachable    Unreachable
 //	  right frame, wrong content (short
 //	    data, another register's echo)   Rejected       Indeterminate
 //	  caller's or driver's end           no kind        Indeterminate

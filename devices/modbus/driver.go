@@ -28,7 +28,7 @@ type Options struct {
 	IdleClose time.Duration
 }
 
-// Driver is a devices.Driver for Modbus TCP. It is safe for concurrent use.
+// Driver is a devices.Driver for Modbus over TCP. It is safe for concurrent use.
 type Driver struct {
 	pool *pool
 }
@@ -50,7 +50,8 @@ func New(o Options) *Driver {
 func (d *Driver) Protocol() string { return Protocol }
 
 // Open returns a link to a unit of an endpoint; it does not dial. An address
-// that is not host:port, or a unit from 248 to 254, has kind Unsupported.
+// that is not host:port, an unknown framing, a unit from 248 to 254, or with
+// FramingRTU one that is not 1 to 247, has kind Unsupported.
 func (d *Driver) Open(_ context.Context, ep devices.Endpoint) (devices.Link, error) {
 	l, err := d.open(ep)
 	if err != nil {
@@ -65,13 +66,23 @@ func (d *Driver) Open(_ context.Context, ep devices.Endpoint) (devices.Link, err
 func (d *Driver) Close() { d.pool.shut() }
 
 func (d *Driver) open(ep devices.Endpoint) (*link, error) {
-	l := &link{ep: ep, unit: ep.Unit}
-	if l.unit == 0 {
-		// Unit 0 on the wire would be a broadcast to all devices of a bus.
-		l.unit = DefaultUnit
+	l := &link{ep: ep}
+	refuse := func(format string, args ...any) (*link, error) {
+		return nil, l.fail(devices.Unsupported, "open the link", fmt.Errorf(format, args...))
 	}
-	if l.unit > 247 && l.unit != DefaultUnit {
-		return nil, l.fail(devices.Unsupported, "open the link", fmt.Errorf("unit %d is reserved: want 1 to 247, or 255", l.unit))
+	if framingOf(ep.Framing) == nil {
+		return refuse("framing %q is not one: want %s or %s", ep.Framing, devices.FramingTCP, devices.FramingRTU)
+	}
+	serial := ep.Framing == devices.FramingRTU
+	if ep.Unit == 0 && !serial {
+		// Unit 0 on the wire would be a broadcast to all devices of a bus.
+		l.ep.Unit = DefaultUnit
+	}
+	switch unit := l.ep.Unit; {
+	case serial && (unit == 0 || unit > 247):
+		return refuse("unit %d on a serial line: want 1 to 247", unit)
+	case unit > 247 && unit != DefaultUnit:
+		return refuse("unit %d is reserved: want 1 to 247, or 255", unit)
 	}
 	if _, _, err := dial.SplitAddress(ep.Address); err != nil {
 		return nil, l.fail(devices.Unsupported, "open the link", err)

@@ -58,6 +58,43 @@ func (e *cut) Error() string {
 
 func (e *cut) Unwrap() error { return e.err }
 
+// framing wraps PDUs on a stream.
+type framing interface {
+	// wrap returns the frame of a request.
+	wrap(transaction uint16, unit byte, pdu []byte) []byte
+	// readAnswer reads from r the frame that answers the frame of a request,
+	// nothing behind it, and returns its PDU. The PDU is either a well-formed
+	// answer or an exception; everything else is a *badAnswer, or a *cut when
+	// r failed.
+	readAnswer(r io.Reader, request []byte) ([]byte, error)
+}
+
+// framingOf returns nil for a framing that is none.
+func framingOf(f devices.Framing) framing {
+	switch f {
+	case "", devices.FramingTCP:
+		return mbap{}
+	case devices.FramingRTU:
+		return rtu{}
+	}
+	return nil
+}
+
+// mbap is the framing of Modbus TCP.
+type mbap struct{}
+
+func (mbap) wrap(transaction uint16, unit byte, pdu []byte) []byte {
+	return newFrame(transaction, unit, pdu)
+}
+
+func (mbap) readAnswer(r io.Reader, request []byte) ([]byte, error) {
+	frame, err := readAnswer(r, request)
+	if err != nil {
+		return nil, err
+	}
+	return frame[headerLen:], nil
+}
+
 // newFrame encodes a frame for a PDU.
 func newFrame(transaction uint16, unit byte, pdu []byte) []byte {
 	frame := make([]byte, headerLen, headerLen+len(pdu))
@@ -140,18 +177,17 @@ func checkData(answer []byte, want int) error {
 
 func quantity(request []byte) int { return int(binary.BigEndian.Uint16(request[3:])) }
 
-// checkRequest refuses to send a frame that is not well-formed, whoever made
-// it: what reaches a device's registers is never a matter of luck.
-func checkRequest(frame []byte) error {
-	if len(frame) < headerLen+4 || len(frame) > maxFrame {
-		return fmt.Errorf("a request of %d bytes", len(frame))
+// checkRequest refuses to send a PDU that is not well-formed, whoever made it:
+// what reaches a device's registers is never a matter of luck.
+func checkRequest(pdu []byte) error {
+	if len(pdu) < 4 || len(pdu) > maxPDU {
+		return fmt.Errorf("a request of %d bytes", len(pdu))
 	}
-	pdu := frame[headerLen:]
 	if pdu[0] == funcEncapsulated {
 		return nil
 	}
 	if len(pdu) < 5 {
-		return fmt.Errorf("a request of %d bytes", len(frame))
+		return fmt.Errorf("a request of %d bytes", len(pdu))
 	}
 	var payload int
 	switch pdu[0] {

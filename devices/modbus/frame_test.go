@@ -55,11 +55,14 @@ func FuzzDecodeFrame(f *testing.F) {
 	})
 }
 
-// fuzzRequest is a request of a function for count registers or bits.
-func fuzzRequest(function byte, count uint16) []byte {
-	pdu := binary.BigEndian.AppendUint16([]byte{function, 0, 100}, count)
+// fuzzPDU is a request of a function for count registers or bits.
+func fuzzPDU(function byte, count uint16) []byte {
 	if function == funcEncapsulated {
-		pdu = []byte{function, meiDeviceID, 1, 0}
+		return []byte{function, meiDeviceID, 1, 0}
 	}
-	return newFrame(4711, 17, pdu)
+	return binary.BigEndian.AppendUint16([]byte{function, 0, 100}, count)
+}
+
+func fuzzRequest(function byte, count uint16) []byte {
+	return newFrame(4711, 17, fuzzPDU(function, count))
 }

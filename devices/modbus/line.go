@@ -18,9 +18,14 @@ import (
 	"edgefleet/devices/dial"
 )
 
-// DefaultResponseTimeout bounds the wait for an answer when the endpoint
-// states no ResponseTimeout.
-const DefaultResponseTimeout = 2 * time.Second
+// What holds when the endpoint states no ResponseTimeout, and for a device
+// behind a serial gateway no Gap either: the bus is slow, and its other
+// masters need room.
+const (
+	DefaultResponseTimeout       = 2 * time.Second
+	DefaultSerialResponseTimeout = 5 * time.Second
+	DefaultSerialGap             = 100 * time.Millisecond
+)
 
 // line is the physical link to one endpoint address.
 type line struct {
@@ -37,6 +42,8 @@ type line struct {
 	conn     net.Conn
 	idle     *time.Timer
 	lastUsed time.Time
+	// unsettled says that the last request got no answer, which may come yet.
+	unsettled bool
 	// failedAt and failure are the last connection attempt, when it failed.
 	failedAt time.Time
 	failure  *devices.Error
@@ -57,10 +64,10 @@ type fault struct {
 func (f *fault) Error() string { return f.err.Error() }
 func (f *fault) Unwrap() error { return f.err }
 
-// exchange sends one request and returns its answer, which readAnswer has
-// checked. Its error is a *fault.
-func (l *line) exchange(ctx context.Context, ep *devices.Endpoint, request []byte, write bool) ([]byte, error) {
-	if err := checkRequest(request); err != nil {
+// exchange sends the PDU of one request and returns that of its answer, which
+// the framing has checked. Its error is a *fault.
+func (l *line) exchange(ctx context.Context, ep *devices.Endpoint, pdu []byte, write bool) ([]byte, error) {
+	if err := checkRequest(pdu); err != nil {
 		return nil, &fault{kind: devices.Unsupported, err: err}
 	}
 	asked := time.Now()
@@ -73,7 +80,7 @@ func (l *line) exchange(ctx context.Context, ep *devices.Endpoint, request []byt
 	if l.pool.base.Err() != nil {
 		return nil, &fault{err: ErrClosed}
 	}
-	answer, f := l.request(ctx, ep, request, write, asked)
+	answer, f := l.request(ctx, ep, pdu, write, asked)
 	if f != nil {
 		return nil, f
 	}
@@ -81,15 +88,21 @@ func (l *line) exchange(ctx context.Context, ep *devices.Endpoint, request []byt
 }
 
 // request makes the exchange; the caller has the turn.
-func (l *line) request(ctx context.Context, ep *devices.Endpoint, request []byte, write bool, asked time.Time) ([]byte, *fault) {
-	if err := l.pause(ctx, ep.Gap); err != nil {
+func (l *line) request(ctx context.Context, ep *devices.Endpoint, pdu []byte, write bool, asked time.Time) ([]byte, *fault) {
+	gap, _ := pace(ep)
+	if err := pause(ctx, time.Until(l.lastUsed.Add(gap))); err != nil {
 		return nil, &fault{err: fmt.Errorf("waiting for the gap between requests: %w", err)}
 	}
 	reused, f := l.ready(ctx, ep, asked)
 	if f != nil {
 		return nil, f
 	}
-	answer, f := l.talk(ctx, ep, request)
+	if !reused && l.unsettled && ep.Framing == devices.FramingRTU {
+		if f := l.settle(ctx, gap); f != nil {
+			return nil, f
+		}
+	}
+	answer, f := l.talk(ctx, ep, pdu)
 	if f == nil || write || !reused || !closedSilently(f) {
 		return answer, f
 	}
@@ -98,13 +111,45 @@ func (l *line) request(ctx context.Context, ep *devices.Endpoint, request []byte
 	if f := l.connect(ctx, ep); f != nil {
 		return nil, f
 	}
-	return l.talk(ctx, ep, request)
+	return l.talk(ctx, ep, pdu)
 }
 
-// pause waits until gap has passed since the last use of the line.
-func (l *line) pause(ctx context.Context, gap time.Duration) error {
-	wait := time.Until(l.lastUsed.Add(gap))
-	if gap <= 0 || wait <= 0 {
+// pace returns the gap between requests and the response time-out of an
+// endpoint.
+func pace(ep *devices.Endpoint) (gap, timeout time.Duration) {
+	gap, timeout = ep.Gap, ep.ResponseTimeout
+	serial := ep.SerialGateway || ep.Framing == devices.FramingRTU
+	if gap == 0 && serial {
+		gap = DefaultSerialGap
+	}
+	switch {
+	case timeout > 0:
+	case serial:
+		timeout = DefaultSerialResponseTimeout
+	default:
+		timeout = DefaultResponseTimeout
+	}
+	return max(gap, 0), timeout
+}
+
+// settle waits for the gap on a fresh connection and refuses it when anything
+// came in. A transparent gateway gives whatever the serial line says to whoever
+// is connected, so the answer to a request that was given up can come on the
+// next connection, and a serial frame has no transaction number to know it by.
+func (l *line) settle(ctx context.Context, gap time.Duration) *fault {
+	if err := pause(ctx, gap); err != nil {
+		return &fault{err: fmt.Errorf("waiting for the line to be quiet: %w", err)}
+	}
+	if stale(l.conn) {
+		l.drop()
+		return &fault{kind: devices.Unreachable, err: errors.New("the line is not quiet: something came that nobody had asked for")}
+	}
+	return nil
+}
+
+// pause waits for a while, or until ctx ends.
+func pause(ctx context.Context, wait time.Duration) error {
+	if wait <= 0 {
 		return nil
 	}
 	timer := time.NewTimer(wait)
@@ -170,11 +215,10 @@ func dialFault(e *devices.Error) *fault {
 
 // talk sends the request and reads the answer, within the response time-out
 // and ctx. After any fault there is no connection.
-func (l *line) talk(ctx context.Context, ep *devices.Endpoint, request []byte) ([]byte, *fault) {
-	conn, timeout := l.conn, ep.ResponseTimeout
-	if timeout <= 0 {
-		timeout = DefaultResponseTimeout
-	}
+func (l *line) talk(ctx context.Context, ep *devices.Endpoint, pdu []byte) ([]byte, *fault) {
+	conn, frames := l.conn, framingOf(ep.Framing)
+	_, timeout := pace(ep)
+	request := frames.wrap(uint16(l.transaction.Add(1)), ep.Unit, pdu)
 	_ = conn.SetDeadline(time.Now().Add(timeout))
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 
@@ -187,10 +231,11 @@ func (l *line) talk(ctx context.Context, ep *devices.Endpoint, request []byte) (
 		f.sent = n > 0
 	}
 	if err == nil {
-		answer, err = readAnswer(conn, request)
+		answer, err = frames.readAnswer(conn, request)
 	}
 	unspoilt := stop()
 	l.lastUsed = time.Now()
+	l.unsettled = err != nil
 	if err == nil {
 		if !unspoilt {
 			// The answer counts, but the end of ctx may still be about to

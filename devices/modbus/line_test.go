@@ -82,7 +82,7 @@ func queue(t *testing.T, resolve resolverFunc) []error {
 	var callers sync.WaitGroup
 	for i := range errs {
 		callers.Go(func() {
-			k := &link{line: l, unit: 1, ep: devices.Endpoint{DeviceID: fmt.Sprintf("dev-%d", i), Address: fmt.Sprintf("plc-%d:502", i), Allowed: loopback}}
+			k := &link{line: l, ep: devices.Endpoint{Unit: 1, DeviceID: fmt.Sprintf("dev-%d", i), Address: fmt.Sprintf("plc-%d:502", i), Allowed: loopback}}
 			_, errs[i] = k.Read(t.Context(), []devices.Point{register("a", 0)})
 		})
 		synctest.Wait()
@@ -375,8 +375,9 @@ func TestAMalformedRequestIsNeverSent(t *testing.T) {
 	dials, _ := p.seen()
 	require.Zero(t, dials)
 	require.Error(t, checkRequest(nil))
-	require.Error(t, checkRequest(newFrame(1, 1, []byte{3, 0, 0, 0})))
-	require.Error(t, checkRequest(newFrame(1, 1, binary.BigEndian.AppendUint32([]byte{16}, 0))))
+	require.Error(t, checkRequest([]byte{3, 0, 0, 0}))
+	require.Error(t, checkRequest(binary.BigEndian.AppendUint32([]byte{16}, 0)))
+	require.Error(t, checkRequest(make([]byte, maxPDU+1)))
 }
 
 func TestOneLineForAllWritingsOfAnAddress(t *testing.T) {

@@ -13,8 +13,7 @@ import (
 // link is one unit of a line.
 type link struct {
 	line *line
-	ep   devices.Endpoint
-	unit byte
+	ep   devices.Endpoint // Unit and Framing are checked
 
 	closed bool // guarded by line.pool.mu
 }
@@ -161,34 +160,34 @@ func (l *link) hold() error {
 	return nil
 }
 
-func (l *link) send(ctx context.Context, request []byte, write bool) ([]byte, error) {
+func (l *link) send(ctx context.Context, pdu []byte, write bool) ([]byte, error) {
 	if err := l.hold(); err != nil {
 		return nil, &fault{err: err}
 	}
 	defer l.line.pool.put(l.line)
-	return l.line.exchange(ctx, &l.ep, request, write)
+	return l.line.exchange(ctx, &l.ep, pdu, write)
 }
 
 // client returns a goburrow client for one call: its interfaces have no
 // context, so the context goes along in the transporter.
 func (l *link) client(ctx context.Context, write bool) pdus.Client {
-	return pdus.NewClient2(packager{l}, transporter{l, ctx, write})
+	return pdus.NewClient2(packager{}, transporter{l, ctx, write})
 }
 
-// packager frames the PDUs of one unit.
-type packager struct{ link *link }
+// packager hands PDUs on as they are: the line puts them into frames, because
+// only there it is known which transaction is next.
+type packager struct{}
 
-func (p packager) Encode(pdu *pdus.ProtocolDataUnit) ([]byte, error) {
-	transaction := uint16(p.link.line.transaction.Add(1))
-	return newFrame(transaction, p.link.unit, append([]byte{pdu.FunctionCode}, pdu.Data...)), nil
+func (packager) Encode(pdu *pdus.ProtocolDataUnit) ([]byte, error) {
+	return append([]byte{pdu.FunctionCode}, pdu.Data...), nil
 }
 
 // Verify has nothing left to do: readAnswer has compared every field, while
 // the socket could still be closed for it.
 func (packager) Verify(_, _ []byte) error { return nil }
 
-func (packager) Decode(frame []byte) (*pdus.ProtocolDataUnit, error) {
-	return &pdus.ProtocolDataUnit{FunctionCode: frame[headerLen], Data: frame[headerLen+1:]}, nil
+func (packager) Decode(answer []byte) (*pdus.ProtocolDataUnit, error) {
+	return &pdus.ProtocolDataUnit{FunctionCode: answer[0], Data: answer[1:]}, nil
 }
 
 // transporter is one call's way to the line.
@@ -204,15 +203,10 @@ func (t transporter) Send(request []byte) ([]byte, error) {
 
 // identifyFrom asks for one page of the device identification.
 func (l *link) identifyFrom(ctx context.Context, from byte) (identificationPage, error) {
-	request, err := packager{l}.Encode(&pdus.ProtocolDataUnit{FunctionCode: funcEncapsulated, Data: identifyRequest(from)})
+	answer, err := l.send(ctx, append([]byte{funcEncapsulated}, identifyRequest(from)...), false)
 	if err != nil {
 		return identificationPage{}, err
 	}
-	frame, err := l.send(ctx, request, false)
-	if err != nil {
-		return identificationPage{}, err
-	}
-	answer := frame[headerLen:]
 	if answer[0] != funcEncapsulated {
 		return identificationPage{}, &pdus.ModbusError{FunctionCode: answer[0], ExceptionCode: answer[1]}
 	}

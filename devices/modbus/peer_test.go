@@ -29,9 +29,13 @@ func waitFor(t *testing.T, what string, cond func() bool) {
 // peer is a Modbus device whose every answer the test decides.
 type peer struct {
 	listener net.Listener
+	// serial peers take and give frames of the serial line; see rtuPeer.
+	serial bool
 	// answer is called for each request, one at a time per connection; when
 	// it returns false the connection is closed.
 	answer func(c *net.TCPConn, request []byte) bool
+	// greet is called for each connection; nil does nothing.
+	greet func(c *net.TCPConn)
 
 	mu       sync.Mutex
 	requests [][]byte
@@ -89,13 +93,12 @@ func (p *peer) serve(c *net.TCPConn) {
 		p.mu.Unlock()
 		_ = c.Close()
 	}()
+	if p.greet != nil {
+		p.greet(c)
+	}
 	for {
-		request := make([]byte, maxFrame)
-		if _, err := io.ReadFull(c, request[:headerLen]); err != nil {
-			return
-		}
-		request = request[:headerLen-1+int(binary.BigEndian.Uint16(request[4:]))]
-		if _, err := io.ReadFull(c, request[headerLen:]); err != nil {
+		request, err := readRequest(c, p.serial)
+		if err != nil {
 			return
 		}
 		p.mu.Lock()
@@ -105,6 +108,30 @@ func (p *peer) serve(c *net.TCPConn) {
 			return
 		}
 	}
+}
+
+// readRequest reads the frame of a request.
+func readRequest(r io.Reader, serial bool) ([]byte, error) {
+	request := make([]byte, maxFrame)
+	n := headerLen
+	if serial {
+		n = 7
+	}
+	if _, err := io.ReadFull(r, request[:n]); err != nil {
+		return nil, err
+	}
+	length := headerLen - 1 + int(binary.BigEndian.Uint16(request[4:]))
+	switch {
+	case !serial:
+	case request[1] == funcEncapsulated:
+		length = 7
+	case request[1] == pdus.FuncCodeWriteMultipleRegisters, request[1] == pdus.FuncCodeWriteMultipleCoils:
+		length = 9 + int(request[6])
+	default:
+		length = 8
+	}
+	_, err := io.ReadFull(r, request[n:length])
+	return request[:length], err
 }
 
 // seen returns how many connections and requests the peer has seen.
@@ -129,7 +156,10 @@ func honest(c *net.TCPConn, request []byte) bool {
 }
 
 func honestAnswer(request []byte) []byte {
-	pdu := request[headerLen:]
+	return reply(request, honestPDU(request[headerLen:])...)
+}
+
+func honestPDU(pdu []byte) []byte {
 	address := binary.BigEndian.Uint16(pdu[1:])
 	switch pdu[0] {
 	case pdus.FuncCodeReadHoldingRegisters, pdus.FuncCodeReadInputRegisters:
@@ -137,12 +167,12 @@ func honestAnswer(request []byte) []byte {
 		for i := range quantity(pdu) {
 			data = binary.BigEndian.AppendUint16(data, address+uint16(i))
 		}
-		return reply(request, data...)
+		return data
 	case pdus.FuncCodeReadCoils, pdus.FuncCodeReadDiscreteInputs:
 		n := (quantity(pdu) + 7) / 8
-		return reply(request, append([]byte{pdu[0], byte(n)}, make([]byte, n)...)...)
+		return append([]byte{pdu[0], byte(n)}, make([]byte, n)...)
 	}
-	return reply(request, pdu[:5]...)
+	return pdu[:5]
 }
 
 // reply frames a PDU as the answer to a request.
