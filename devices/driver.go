@@ -42,6 +42,8 @@ type Endpoint struct {
 	Gap time.Duration
 	// OnlyWriteMultiple says that the device lacks FC06.
 	OnlyWriteMultiple bool
+	// SSH is set on endpoints of Linux hosts.
+	SSH *SSHSecurity
 }
 
 // Framing is how Modbus requests are wrapped on a TCP stream.

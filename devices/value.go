@@ -50,6 +50,8 @@ type Point struct {
 	Writable, Volatile bool
 	// Modbus is set on points of Modbus profiles.
 	Modbus *ModbusAddress
+	// Host is set on points of Linux hosts; all of them are texts.
+	Host *HostAddress
 }
 
 // ModbusTable is one of the four tables of the Modbus data model.
@@ -127,6 +129,9 @@ func (p Point) FromRaw(r Raw) (Value, error) {
 	case Bool:
 		return r.Bool, nil
 	case String:
+		if p.Host != nil {
+			return r.Text, nil
+		}
 		return trimText(r.Text), nil
 	case Float32, Float64:
 		// NaN differs from itself: as a value it would be drift for ever.
@@ -166,6 +171,9 @@ func (p Point) ToRaw(v any) (Raw, error) {
 		}
 		return Raw{Bool: b}, nil
 	case String:
+		if p.Host != nil {
+			return p.hostToRaw(v)
+		}
 		s, ok := v.(string)
 		if !ok {
 			return Raw{}, fmt.Errorf("%s: %v is not a text", p.Name, v)
