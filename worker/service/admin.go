@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -13,30 +14,25 @@ import (
 	"edgefleet/internal/httpserve"
 )
 
-func (w *Worker) startAdmin(ctx context.Context) error {
-	w.prober = newProber(w.operator, w.opts.Registerer)
+func (w *Worker) newAdmin() (*httpserve.Server, error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(w.opts.Gatherer, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", w.ready)
 	mux.HandleFunc("GET /sd", w.serviceDiscovery)
-	mux.Handle("GET /probe", w.prober)
-	var err error
-	w.admin, err = httpserve.New(httpserve.Options{
+	mux.Handle("GET /probe", newProber(w.operator, w.opts.Regions, w.opts.Registerer))
+	return httpserve.New(httpserve.Options{
 		Name: "admin", Address: w.opts.AdminAddr, WebConfigFile: w.opts.WebConfigFile, Handler: mux, Logger: w.opts.Logger,
 	})
-	if err != nil {
-		return err
-	}
-	if err := w.admin.Start(ctx); err != nil {
-		return err
-	}
-	w.undo = append(w.undo, w.admin.Stop)
-	return nil
 }
 
-// ready answers 503 with the reason while Temporal or the store is away.
+// ready answers 503 with the reason while the worker starts or stops, and
+// while Temporal or the store is away.
 func (w *Worker) ready(rw http.ResponseWriter, r *http.Request) {
+	if word := *w.life.Load(); word != "" {
+		http.Error(rw, word, http.StatusServiceUnavailable)
+		return
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
 	defer cancel()
 	err := w.conn.Check(ctx)
@@ -68,9 +64,7 @@ func (w *Worker) serviceDiscovery(rw http.ResponseWriter, _ *http.Request) {
 			}
 			labels := map[string]string{"device_id": d.ID, "site": d.Site, "region": d.Region, "class": d.Class, "profile": d.Profile}
 			for name, value := range inv.Tags {
-				if _, taken := labels[name]; !taken {
-					labels["__meta_edgefleet_tag_"+name] = value
-				}
+				labels["__meta_edgefleet_tag_"+labelName(name)] = value
 			}
 			groups = append(groups, targetGroup{Targets: []string{d.Address}, Labels: labels})
 		}
@@ -79,4 +73,14 @@ func (w *Worker) serviceDiscovery(rw http.ResponseWriter, _ *http.Request) {
 	if err := json.NewEncoder(rw).Encode(groups); err != nil {
 		w.opts.Logger.Debug("service discovery was not read to its end", zap.Error(err))
 	}
+}
+
+// labelName makes of a tag's name what Prometheus takes as part of a label's.
+func labelName(tag string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '_' || (r >= '0' && r <= '9') || (r >= 'a' && r <= 'z') || (r >= 'A' && r <= 'Z') {
+			return r
+		}
+		return '_'
+	}, tag)
 }

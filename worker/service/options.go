@@ -3,6 +3,7 @@ package service
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -73,17 +74,37 @@ func (o Options) withDefaults() Options {
 
 func (o Options) validate() error {
 	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if o.FleetDir == "" {
-		errs = append(errs, errors.New("--fleet: which directory declares the fleet?"))
+		bad("--fleet: which directory declares the fleet?")
 	}
-	if o.StoreURL == "" {
-		errs = append(errs, errors.New("--store: where is the store? sqlite:PATH or postgres://user@host/database"))
+	switch scheme, rest, _ := strings.Cut(o.StoreURL, ":"); {
+	case o.StoreURL == "":
+		bad("--store: where is the store? sqlite:PATH or postgres://user@host/database")
+	case rest == "" || !slices.Contains([]string{"sqlite", "postgres", "postgresql"}, scheme):
+		// The URL is not quoted as a whole: it may hold a password.
+		bad("--store: the URL begins with %.20q: want sqlite:PATH or postgres://user@host/database", scheme)
+	}
+	if u, err := url.Parse(o.WebURL); o.WebURL != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
+		bad("--web-url %q: want a URL up to the namespace, as in http://127.0.0.1:8233/namespaces/default", o.WebURL)
 	}
 	if o.MaxActivities < 1 {
-		errs = append(errs, fmt.Errorf("--max-activities %d: want at least 1", o.MaxActivities))
+		bad("--max-activities %d: want at least 1", o.MaxActivities)
+	}
+	if o.Housekeeping < 0 || o.StopTimeout < 0 {
+		bad("housekeeping every %v, stop within %v: want durations above 0", o.Housekeeping, o.StopTimeout)
+	}
+	if o.Gatherer == nil {
+		bad("a Registerer without the Gatherer that shows its metrics")
+	}
+	if _, err := o.ledgerKey(); err != nil {
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
+
+// minLedgerKey is what the store asks for, in bytes.
+const minLedgerKey = 16
 
 // ledgerKey reads the key; a file that others can read is refused, because
 // whoever has the key can forge the ledger.
@@ -95,30 +116,37 @@ func (o Options) ledgerKey() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--ledger-key-file: %w", err)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("--ledger-key-file %s can be read by others (mode %o); chmod 600 it", o.LedgerKeyFile, info.Mode().Perm())
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("--ledger-key-file %s is not a file", o.LedgerKeyFile)
+	}
+	if info.Mode().Perm()&0o037 != 0 {
+		return nil, fmt.Errorf("--ledger-key-file %s can be read by others, or written by its group (mode %o); chmod 600 it, or 640", o.LedgerKeyFile, info.Mode().Perm())
 	}
 	key, err := os.ReadFile(o.LedgerKeyFile)
 	if err != nil {
 		return nil, fmt.Errorf("--ledger-key-file: %w", err)
 	}
 	key = []byte(strings.TrimSpace(string(key)))
-	if len(key) == 0 {
-		return nil, fmt.Errorf("--ledger-key-file %s is empty; write at least 16 random bytes into it", o.LedgerKeyFile)
+	if len(key) < minLedgerKey {
+		return nil, fmt.Errorf("--ledger-key-file %s holds %d bytes; write at least %d random ones into it: openssl rand -hex 32",
+			o.LedgerKeyFile, len(key), minLedgerKey)
 	}
 	return key, nil
 }
 
-// regions returns the regions to serve; one that the fleet does not have is a
-// mistake, because nothing would ever come for it.
+// regions returns the regions to serve, each once; one that the fleet does not
+// have is a mistake, because nothing would ever come for it.
 func (o Options) regions(declared []string) ([]string, error) {
-	if len(o.Regions) == 0 {
+	// An environment variable that was emptied, not unset, names one region "".
+	named := slices.DeleteFunc(slices.Clone(o.Regions), func(r string) bool { return strings.TrimSpace(r) == "" })
+	if len(named) == 0 {
 		return declared, nil
 	}
-	for _, r := range o.Regions {
+	for _, r := range named {
 		if !slices.Contains(declared, r) {
 			return nil, fmt.Errorf("--regions: the fleet has no region %q; it has %s", r, strings.Join(declared, ", "))
 		}
 	}
-	return o.Regions, nil
+	slices.Sort(named)
+	return slices.Compact(named), nil
 }

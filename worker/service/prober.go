@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,23 +18,35 @@ import (
 const (
 	// maxProbes bounds the probes at once; a scrape that finds no room waits.
 	maxProbes = 64
-	// probeTimeout bounds a probe where the scraper does not say how long it
-	// waits.
+	// probeTimeout bounds a probe, and the wait for it where the scraper does
+	// not say how long it waits.
 	probeTimeout = 9 * time.Second
+	// scrapeHeader is how Prometheus says how long it waits, in seconds.
+	scrapeHeader = "X-Prometheus-Scrape-Timeout-Seconds"
+	// scrapeMargin is what is left of that time for the answer's way back.
+	scrapeMargin = 500 * time.Millisecond
 )
+
+// diagnoser is what probing needs of fleet.Operator.
+type diagnoser interface {
+	Fleet() *fleet.Fleet
+	Probe(ctx context.Context, id string) (fleet.Diagnosis, error)
+	Drift(ctx context.Context, id string) (fleet.DriftReport, error)
+}
 
 // prober answers /probe?device=ID for Prometheus: the device's series, or 503
 // when it is dark, so that the scrape fails and up is 0. Concurrent scrapes of
 // one device share one probe.
 type prober struct {
-	operator *fleet.Operator
+	operator diagnoser
+	regions  []string
 	slots    chan struct{}
 	flights  singleflight.Group
 	results  *prometheus.CounterVec
 }
 
-func newProber(op *fleet.Operator, r prometheus.Registerer) *prober {
-	p := &prober{operator: op, slots: make(chan struct{}, maxProbes)}
+func newProber(op diagnoser, regions []string, r prometheus.Registerer) *prober {
+	p := &prober{operator: op, regions: regions, slots: make(chan struct{}, maxProbes)}
 	p.results = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "edgefleet_probes_total",
 		Help: "Probes of devices for Prometheus, by result: ok, unreachable, or error when nothing could be found out.",
@@ -51,12 +65,17 @@ type probed struct {
 
 func (p *prober) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	id := r.URL.Query().Get("device")
-	_, _, err := p.operator.Fleet().Device(id)
+	d, _, err := p.operator.Fleet().Device(id)
 	if err != nil {
 		http.Error(rw, err.Error(), http.StatusNotFound)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
+	if !slices.Contains(p.regions, d.Region) {
+		// From here it would look dark, which says nothing of it.
+		http.Error(rw, fmt.Sprintf("%s is in region %s, which this worker does not serve", id, d.Region), http.StatusNotFound)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), patienceOf(r))
 	defer cancel()
 	flight := p.flights.DoChan(id, func() (any, error) {
 		// The first scraper may hang up; the others still want the answer.
@@ -78,6 +97,16 @@ func (p *prober) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 			found.serve(rw, r)
 		}
 	}
+}
+
+// patienceOf is how long the scraper waits for an answer.
+func patienceOf(r *http.Request) time.Duration {
+	seconds, err := strconv.ParseFloat(r.Header.Get(scrapeHeader), 64)
+	wait := time.Duration(seconds*float64(time.Second)) - scrapeMargin
+	if err != nil || wait <= 0 || wait > probeTimeout {
+		return probeTimeout
+	}
+	return wait
 }
 
 func (p *prober) probe(ctx context.Context, id string) (probed, error) {

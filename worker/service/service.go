@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	sdkworker "go.temporal.io/sdk/worker"
@@ -24,18 +25,21 @@ import (
 	"edgefleet/workflows/contract"
 )
 
-// Worker is a running worker. Its life is New, Start, Stop.
+// Worker is a running worker. Its life is New, Start, Stop; it is not started
+// twice.
 type Worker struct {
 	opts     Options
 	operator *fleet.Operator
 	drivers  []*modbus.Driver
+	pager    *pager.Pager
 	conn     *temporalx.Conn
 	store    *store.Store
 	acts     *activities.Activities
 	admin    *httpserve.Server
-	prober   *prober
 
-	// undo holds what Start has started, to be stopped last in, first out.
+	// life says why the worker is not ready, or nothing while it serves.
+	life atomic.Pointer[string]
+	// undo holds what was started, to be stopped last in, first out.
 	undo     []func(context.Context) error
 	stopOnce sync.Once
 	stopErr  error
@@ -49,14 +53,15 @@ func New(o Options) (*Worker, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
+	page, err := pager.New(o.AlertmanagerURL)
+	if err != nil {
+		return nil, fmt.Errorf("--alertmanager.url: %w", err)
+	}
 	declared, err := fleet.Load(o.FleetDir)
 	if err != nil {
 		return nil, err
 	}
 	if o.Regions, err = o.regions(slices.Sorted(maps.Keys(declared.Inventory.Regions))); err != nil {
-		return nil, err
-	}
-	if _, err := o.ledgerKey(); err != nil {
 		return nil, err
 	}
 	driver := modbus.New(modbus.Options{})
@@ -65,27 +70,41 @@ func New(o Options) (*Worker, error) {
 		driver.Close()
 		return nil, err
 	}
-	return &Worker{opts: o, operator: operator, drivers: []*modbus.Driver{driver}, fatal: make(chan error, 1)}, nil
+	w := &Worker{opts: o, operator: operator, drivers: []*modbus.Driver{driver}, pager: page, fatal: make(chan error, 1)}
+	w.isNow("starting")
+	w.undo = append(w.undo, w.closeDrivers)
+	if w.admin, err = w.newAdmin(); err != nil {
+		driver.Close()
+		return nil, err
+	}
+	return w, nil
 }
+
+func (w *Worker) closeDrivers(context.Context) error {
+	for _, d := range w.drivers {
+		d.Close()
+	}
+	return nil
+}
+
+// isNow sets what /readyz answers; "" is ready.
+func (w *Worker) isNow(word string) { w.life.Store(&word) }
 
 // Start connects to Temporal and the store, and takes up work. When it fails,
 // what it had started is stopped.
 func (w *Worker) Start(ctx context.Context) error {
-	w.undo = append(w.undo, func(context.Context) error {
-		for _, d := range w.drivers {
-			d.Close()
-		}
-		return nil
-	})
 	if err := w.start(ctx); err != nil {
 		return errors.Join(err, w.Stop(context.WithoutCancel(ctx)))
 	}
+	w.isNow("")
 	w.opts.Logger.Info("worker is up", zap.String("admin", w.admin.Addr()),
 		zap.Strings("regions", w.opts.Regions), zap.Int("devices", len(w.operator.Fleet().Inventory.Devices)),
 		zap.String("revision", w.operator.Fleet().Revision()))
 	return nil
 }
 
+// start starts everything, each thing after what it needs, and work last:
+// nothing is taken up by a worker that cannot start.
 func (w *Worker) start(ctx context.Context) error {
 	key, err := w.opts.ledgerKey()
 	if err != nil {
@@ -95,10 +114,6 @@ func (w *Worker) start(ctx context.Context) error {
 		return err
 	}
 	w.undo = append(w.undo, func(context.Context) error { return w.store.Close() })
-	page, err := pager.New(w.opts.AlertmanagerURL)
-	if err != nil {
-		return err
-	}
 	if w.conn, err = temporalx.Dial(ctx, w.opts.Temporal); err != nil {
 		return err
 	}
@@ -106,15 +121,16 @@ func (w *Worker) start(ctx context.Context) error {
 	if err := ensureSearchAttributes(ctx, w.conn); err != nil {
 		return err
 	}
+	if err := w.admin.Start(ctx); err != nil {
+		return fmt.Errorf("--admin: %w", err)
+	}
+	w.undo = append(w.undo, w.admin.Stop)
 	w.acts = activities.New(activities.Dependencies{
-		Operator: func() *fleet.Operator { return w.operator }, Store: w.store, Pager: page,
+		Operator: func() *fleet.Operator { return w.operator }, Store: w.store, Pager: w.pager,
 		Closed: w.closed, WebURL: w.opts.WebURL, Logger: w.opts.Logger, Registerer: w.opts.Registerer,
 	})
-	if err := w.startWorkers(); err != nil {
-		return err
-	}
 	w.startHousekeeping()
-	return w.startAdmin(ctx)
+	return w.startWorkers()
 }
 
 // pollers are the polls in flight on each queue: with fewer, a burst of alerts
@@ -122,6 +138,8 @@ func (w *Worker) start(ctx context.Context) error {
 const pollers = 10
 
 func (w *Worker) startWorkers() error {
+	var running []sdkworker.Worker
+	w.undo = append(w.undo, func(context.Context) error { stopAll(running); return nil })
 	options := sdkworker.Options{
 		MaxConcurrentActivityExecutionSize:      w.opts.MaxActivities,
 		MaxConcurrentActivityTaskPollers:        pollers,
@@ -131,29 +149,38 @@ func (w *Worker) startWorkers() error {
 		OnFatalError:                            w.fail,
 		MaxConcurrentLocalActivityExecutionSize: 1,
 	}
+	start := func(worker sdkworker.Worker) error {
+		if err := worker.Start(); err != nil {
+			return w.conn.Explain(fmt.Errorf("start the worker: %w", err))
+		}
+		running = append(running, worker)
+		return nil
+	}
 	central := sdkworker.New(w.conn.Client, contract.TaskQueue, options)
 	workflows.Register(central)
 	w.acts.RegisterCentral(central)
-	if err := w.startWorker(central); err != nil {
+	if err := start(central); err != nil {
 		return err
 	}
 	for _, region := range w.opts.Regions {
 		options.DisableWorkflowWorker = true
 		regional := sdkworker.New(w.conn.Client, contract.RegionQueue(region), options)
 		w.acts.RegisterDevice(regional)
-		if err := w.startWorker(regional); err != nil {
+		if err := start(regional); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *Worker) startWorker(worker sdkworker.Worker) error {
-	if err := worker.Start(); err != nil {
-		return w.conn.Explain(fmt.Errorf("start the worker: %w", err))
+// stopAll stops the workers of all queues side by side, so that they share one
+// StopTimeout, however many regions there are.
+func stopAll(workers []sdkworker.Worker) {
+	var wg sync.WaitGroup
+	for _, worker := range workers {
+		wg.Go(worker.Stop)
 	}
-	w.undo = append(w.undo, func(context.Context) error { worker.Stop(); return nil })
-	return nil
+	wg.Wait()
 }
 
 func (w *Worker) fail(err error) {
@@ -163,16 +190,15 @@ func (w *Worker) fail(err error) {
 	}
 }
 
-// AdminAddr is where the admin port listens; known after Start.
+// AdminAddr is where the admin port listens, and "" before Start.
 func (w *Worker) AdminAddr() string { return w.admin.Addr() }
 
 // Stop ends the worker: no new work is taken, what runs is given StopTimeout.
 // It is idempotent.
 func (w *Worker) Stop(ctx context.Context) error {
 	w.stopOnce.Do(func() {
+		w.isNow("stopping")
 		var errs []error
-		// The workers of all queues stop last in, first out, each within its
-		// own time; the store closes after them.
 		for _, undo := range slices.Backward(w.undo) {
 			errs = append(errs, undo(ctx))
 		}
