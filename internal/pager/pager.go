@@ -43,8 +43,12 @@ func New(base string) (*Pager, error) {
 		return &Pager{}, nil
 	}
 	u, err := url.Parse(base)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return nil, fmt.Errorf("alertmanager URL %q: want http://host:port or https://host:port", base)
+	if err != nil {
+		// What cannot be parsed may hold a password, and is not quoted.
+		return nil, errors.New("alertmanager URL: want http://host:port or https://host:port")
+	}
+	if u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, fmt.Errorf("alertmanager URL %q: want http://host:port or https://host:port", u.Redacted())
 	}
 	transport := openapi.New(u.Host, u.JoinPath("/api/v2").Path, []string{u.Scheme})
 	if u.User != nil {
