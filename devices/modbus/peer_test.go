@@ -48,12 +48,17 @@ type peer struct {
 // newPeer starts a peer; without an answer function it is an honest one.
 func newPeer(t testing.TB, answer func(c *net.TCPConn, request []byte) bool) *peer {
 	t.Helper()
+	if answer == nil {
+		answer = honest
+	}
+	return startPeer(t, &peer{answer: answer})
+}
+
+func startPeer(t testing.TB, p *peer) *peer {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	p := &peer{listener: listener, answer: answer, open: map[net.Conn]bool{}}
-	if p.answer == nil {
-		p.answer = honest
-	}
+	p.listener, p.open = listener, map[net.Conn]bool{}
 	p.served.Go(p.accept)
 	t.Cleanup(p.stop)
 	return p

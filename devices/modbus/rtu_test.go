@@ -21,9 +21,7 @@ func rtuPeer(t testing.TB, answer func(c *net.TCPConn, request []byte) bool) *pe
 	if answer == nil {
 		answer = rtuSay(rtuHonest)
 	}
-	p := newPeer(t, answer)
-	p.serial = true
-	return p
+	return startPeer(t, &peer{serial: true, answer: answer})
 }
 
 func (p *peer) serialEndpoint() devices.Endpoint {
@@ -223,7 +221,7 @@ func TestSerialExceptionsKeepTheLine(t *testing.T) {
 // next request is for as many registers, so that nothing but its silence tells
 // the late answer from its own.
 func TestALateSerialAnswerNeverPassesForTheNext(t *testing.T) {
-	p := rtuPeer(t, nil)
+	p := &peer{serial: true}
 	var late []byte
 	p.answer = func(c *net.TCPConn, request []byte) bool {
 		if late == nil {
@@ -240,6 +238,7 @@ func TestALateSerialAnswerNeverPassesForTheNext(t *testing.T) {
 			_, _ = c.Write(late)
 		}
 	}
+	startPeer(t, p)
 	ep := p.serialEndpoint()
 	ep.Gap, ep.ResponseTimeout = 200*time.Millisecond, 200*time.Millisecond
 	_, l := open(t, Options{}, ep)
