@@ -116,6 +116,34 @@ func TestAKilledStackGoesOnWhereItWas(t *testing.T) {
 	p.intact()
 }
 
+// TestAStartThatIsKilledCanBeMadeAgain kills the first start on a folder, and
+// the ones after it, before they are done.
+func TestAStartThatIsKilledCanBeMadeAgain(t *testing.T) {
+	const kills = 4
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed of the random points: %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	dir := t.TempDir()
+	endFleet(t, dir)
+	for range kills {
+		p := launchDev(t, dir, "--no-monitoring", "--devices", "2")
+		moment := time.Duration(random.Int64N(int64(1500 * time.Millisecond)))
+		timer := time.NewTimer(moment)
+		select {
+		case <-p.ended:
+			require.Fail(t, "dev ended by itself", "%s", &p.err)
+		case <-timer.C:
+		}
+		p.kill()
+		t.Logf("killed after %s", moment)
+	}
+	p := startDev(t, dir, "--no-monitoring", "--devices", "2")
+	p.store = openStore(t, dir)
+	p.resolved(p.remediate("edge-001", inline(looksOnly)))
+	p.intact()
+	require.Zero(t, p.interrupt())
+}
+
 // after is reached when so much time has passed since it was first asked.
 func after(d time.Duration) func(*site, string) bool {
 	var since time.Time

@@ -43,8 +43,8 @@ type devProcess struct {
 	ended    chan struct{}
 }
 
-// startDev runs dev on a folder, on free ports, and returns when it is up.
-func startDev(t testing.TB, dir string, more ...string) *devProcess {
+// launchDev runs dev on a folder, on free ports.
+func launchDev(t testing.TB, dir string, more ...string) *devProcess {
 	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
@@ -66,6 +66,13 @@ func startDev(t testing.TB, dir string, more ...string) *devProcess {
 			t.Logf("process %d said:\n%s\n%s", p.cmd.Process.Pid, &p.out, &p.err)
 		}
 	})
+	return p
+}
+
+// startDev is launchDev, and returns when it is up.
+func startDev(t testing.TB, dir string, more ...string) *devProcess {
+	t.Helper()
+	p := launchDev(t, dir, more...)
 	until(t, patience, func() error {
 		select {
 		case <-p.ended:
