@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"edgefleet/devices"
+	"edgefleet/devices/fleet"
 	"edgefleet/devices/sim"
 	"edgefleet/internal/store"
 	"edgefleet/workflows/contract"
@@ -65,6 +66,7 @@ func TestDetectConfigDriftComparesWithTheBaseline(t *testing.T) {
 	got, err := do[contract.DriftReport](p, contract.ActionDetectConfigDrift, in)
 	require.NoError(t, err)
 	require.Equal(t, contract.DriftReport{DeviceID: "edge-001", Baseline: "standard", Version: "7", Checked: 6, Drifted: []contract.SettingDrift{}}, got)
+	require.Equal(t, stateUnknown, p.state().State, "that nothing drifted does not make it healthy")
 	p.drift()
 	got, err = do[contract.DriftReport](p, contract.ActionDetectConfigDrift, in)
 	require.NoError(t, err)
@@ -75,6 +77,14 @@ func TestDetectConfigDriftComparesWithTheBaseline(t *testing.T) {
 	require.NoError(t, p.feeder.Break(sim.FaultOffline, false))
 	_, err = do[contract.DriftReport](p, contract.ActionDetectConfigDrift, in)
 	requireType(t, contract.ErrUnreachable, true, err)
+}
+
+func TestADriftIsToldInShort(t *testing.T) {
+	var d fleet.DriftReport
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		d.Drifted = append(d.Drifted, fleet.SettingDrift{Setting: name, Want: "1", Got: "2"})
+	}
+	require.Equal(t, "a is 2, want 1; b is 2, want 1; c is 2, want 1; and 2 more", driftText(d))
 }
 
 func TestVerifyDeviceRemembersWhatItFound(t *testing.T) {

@@ -103,6 +103,15 @@ func TestNoPageIsEndedWithoutAReason(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, p.pages.taken())
 	})
+	t.Run("when it has ended by itself", func(t *testing.T) {
+		p := newPlant(t)
+		p.ago = pageFor + time.Minute
+		p.escalated("r1", "EdgeDeviceOffline")
+		p.ago = 0
+		_, err := do[contract.IncidentReport](p, contract.ActivityFinish, finishInput(p.begin(), contract.OutcomeResolved))
+		require.NoError(t, err)
+		require.Empty(t, p.pages.taken())
+	})
 	t.Run("when none was raised", func(t *testing.T) {
 		p := newPlant(t)
 		_, err := do[contract.IncidentReport](p, contract.ActivityFinish, finishInput(p.begin(), contract.OutcomeResolved))

@@ -66,10 +66,12 @@ type plant struct {
 	reference net.Listener
 	driver    *hookedDriver
 	store     *store.Store
-	pages     *pageTaker
-	acts      *Activities
-	registry  *prometheus.Registry
-	operator  *fleet.Operator
+	// ago is how far the store's clock is behind.
+	ago      time.Duration
+	pages    *pageTaker
+	acts     *Activities
+	registry *prometheus.Registry
+	operator *fleet.Operator
 	// closed says of a run whether it has ended.
 	closed func(store.Owner) (bool, error)
 	// ctx is the context of every activity.
@@ -95,7 +97,8 @@ func newPlant(t *testing.T) *plant {
 	driver := modbus.New(modbus.Options{})
 	t.Cleanup(driver.Close)
 	p.driver = &hookedDriver{Driver: driver}
-	p.store, err = store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"), store.Options{LedgerKey: []byte("0123456789abcdef")})
+	p.store, err = store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"), store.Options{
+		LedgerKey: []byte("0123456789abcdef"), Clock: func() time.Time { return time.Now().Add(-p.ago) }})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, p.store.Close()) })
 	p.pages = takePages(t)

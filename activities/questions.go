@@ -41,12 +41,16 @@ func (a *Activities) askDeviceList(ctx context.Context, q contract.DeviceQuery) 
 		}
 		status := contract.DeviceStatus{Device: wireDevice(d), State: stateUnknown}
 		if s, ok := states[d.ID]; ok {
-			status.State, status.Detail, status.CheckedAt = s.State, s.Detail, &s.CheckedAt
+			status.State, status.Detail, status.CheckedAt = s.State, clip(s.Detail, maxListed), &s.CheckedAt
 		}
 		if l, ok := leases[d.ID]; ok {
 			status.LeasedBy = l.WorkflowID
 		}
 		out = append(out, status)
+	}
+	if n := fitting(slices.Values(out), maxDevices); n < len(out) {
+		return nil, permanent(contract.ErrUnsupported,
+			fmt.Errorf("the list of %d devices is too large for one answer, which has room for about %d; ask for one site or region at a time (--site, --region)", len(out), n))
 	}
 	return out, nil
 }
@@ -142,8 +146,11 @@ const (
 	// maxPage bounds a list in an answer, in bytes of JSON: Temporal takes
 	// 2 MiB in one payload, and an answer has two lists at most.
 	maxPage = 512 << 10
-	// maxListed bounds the detail of an incident in a list, in bytes; the
-	// whole of it is shown with the incident.
+	// maxDevices bounds the list of devices, which is alone in its answer, in
+	// bytes of JSON.
+	maxDevices = 1900 << 10
+	// maxListed bounds a detail in a list of incidents or devices, in bytes;
+	// the whole of it is shown with the one.
 	maxListed = 300
 )
 

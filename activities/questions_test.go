@@ -40,6 +40,24 @@ func TestTheDeviceListJoinsTheDeclarationWithWhatIsKnown(t *testing.T) {
 	require.Empty(t, list(contract.DeviceQuery{Site: "s2", Region: "south"}))
 }
 
+func TestADeviceListThatIsTooLargeForAnAnswerSaysHowToAsk(t *testing.T) {
+	p := newPlant(t)
+	more := strings.Builder{}
+	more.WriteString("devices:\n")
+	label := strings.Repeat("x", 60)
+	for n := range 8000 {
+		fmt.Fprintf(&more, "  - {id: more-%04d, site: far-%d, region: north, profile: fast-feeder, address: \"127.0.0.1:%d\", labels: {a: %s, b: %s}}\n", n, n%2, 1+n, label, label)
+	}
+	p.write("devices/more.yaml", more.String())
+	p.load()
+	_, err := do[[]contract.DeviceStatus](p, contract.AskDeviceList, contract.DeviceQuery{})
+	require.Regexp(t, `the list of 8002 devices is too large for one answer, which has room for about \d{4}; ask for one site or region at a time`,
+		requireType(t, contract.ErrUnsupported, false, err).Message())
+	far, err := do[[]contract.DeviceStatus](p, contract.AskDeviceList, contract.DeviceQuery{Site: "far-1"})
+	require.NoError(t, err)
+	require.Len(t, far, 4000)
+}
+
 func TestADeviceIsShownWithEverythingAboutIt(t *testing.T) {
 	p := newPlant(t)
 	p.drift()
@@ -121,6 +139,22 @@ func TestAnIncidentIsShownWithItsNewestNotesAsFarAsTheyHaveRoom(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, got.Notes, 2)
 	require.Equal(t, []byte("23"), []byte{got.Notes[0].Text[0], got.Notes[1].Text[0]})
+}
+
+func TestAnIncidentIsShownWithTheLastOfItsLedger(t *testing.T) {
+	p := newPlant(t)
+	const shownEntries, entries = 200, 203
+	for n := range entries {
+		_, err := p.store.AppendEvent(t.Context(), store.Record{Actor: "operator:ann", DeviceID: "edge-001", Action: "note", IncidentID: "inc-1",
+			WorkflowID: "w", RunID: "r", ActivityID: fmt.Sprint(n)})
+		require.NoError(t, err)
+	}
+	scope := p.begin()
+	require.Equal(t, "inc-1", scope.IncidentID)
+	got, err := do[contract.IncidentDetail](p, contract.AskIncidentShow, contract.IncidentQuery{ID: scope.IncidentID})
+	require.NoError(t, err)
+	require.Len(t, got.Ledger, shownEntries)
+	require.Equal(t, int64(entries), got.Ledger[shownEntries-1].Seq)
 }
 
 func TestWhatDoesNotExistIsNotFound(t *testing.T) {
