@@ -3,8 +3,11 @@ package stack_test
 import (
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -62,4 +65,24 @@ func TestAnInterruptStopsEverythingAndTheNextStartGoesOn(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())
 	require.Equal(t, http.StatusOK, response.StatusCode)
+}
+
+func TestAnInterruptBeforeItIsUpIsNoFailure(t *testing.T) {
+	dir := t.TempDir()
+	endFleet(t, dir)
+	for _, moment := range []time.Duration{0, 300 * time.Millisecond, 600 * time.Millisecond, 900 * time.Millisecond} {
+		p := launchDev(t, dir, "--no-monitoring", "--devices", "2")
+		// It has got its signal handler when it takes the folder.
+		until(t, patience, func() error {
+			_, err := os.Stat(filepath.Join(dir, "temporal", "engine.lock"))
+			return err
+		})
+		timer := time.NewTimer(moment)
+		<-timer.C
+		require.Zero(t, p.interrupt(), "%s", &p.err)
+		require.NotContains(t, p.err.String(), "dev: ", "nothing has failed")
+		_, err := simfleet.Find(t.Context(), stack.FleetState(dir))
+		require.ErrorIs(t, err, simfleet.ErrNotRunning)
+		require.NoError(t, os.Remove(filepath.Join(dir, "temporal", "engine.lock")))
+	}
 }

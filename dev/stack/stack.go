@@ -284,9 +284,13 @@ func (s *Stack) Stop() error {
 }
 
 // Run starts the stack, calls up when it runs, and stops it when ctx ends or
-// a part of it does.
+// a part of it does. That ctx ends before it is up is no error.
 func (s *Stack) Run(ctx context.Context, up func()) error {
 	if err := s.Start(ctx); err != nil {
+		if ctx.Err() != nil {
+			fmt.Fprintln(s.opts.Progress, "stopped before it was up")
+			return s.Stop()
+		}
 		return err
 	}
 	up()
