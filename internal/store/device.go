@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -189,23 +188,6 @@ func (s *Store) CaptureSettings(ctx context.Context, c Capture) ([]CapturedSetti
 	}
 	return kept, nil
 }
-
-// valuesList builds the VALUES of an INSERT of several rows.
-type valuesList struct {
-	rows []string
-	args []any
-}
-
-func (v *valuesList) add(args ...any) {
-	marks := make([]string, len(args))
-	for i := range args {
-		marks[i] = fmt.Sprintf("$%d", len(v.args)+i+1)
-	}
-	v.args = append(v.args, args...)
-	v.rows = append(v.rows, "("+strings.Join(marks, ", ")+")")
-}
-
-func (v *valuesList) String() string { return strings.Join(v.rows, ", ") }
 
 const captureColumns = `device_id, name, value, unit, captured_at, workflow_id, run_id, activity_id`
 

@@ -38,6 +38,10 @@ type Lease struct {
 
 func (l Lease) busy(now time.Time) bool { return l.BusyUntil != nil && l.BusyUntil.After(now) }
 
+// grants says whether the token gives the right to change the device. Tokens
+// begin at 1, so that no lease at all grants nothing.
+func (l Lease) grants(token int64) bool { return token > 0 && l.Token == token && !l.Released }
+
 // LeaseHeldError says who holds the device; it is ErrLeaseHeld.
 type LeaseHeldError struct{ Lease Lease }
 
@@ -219,11 +223,25 @@ func (t *txn) dropLease(deviceID string, token int64) error {
 
 // checkLease fails with ErrLeaseLost when token is not the device's.
 func (t *txn) checkLease(deviceID string, token int64) error {
-	l, found, err := t.lease(deviceID)
-	if err == nil && (!found || l.Token != token || l.Released) {
+	l, _, err := t.lease(deviceID)
+	if err == nil && !l.grants(token) {
 		err = fmt.Errorf("%w: token %d is not the present one of %s", ErrLeaseLost, token, deviceID)
 	}
 	return err
+}
+
+// leases returns the leases of devices, by their IDs.
+func (t *txn) leases(deviceIDs []string) (map[string]Lease, error) {
+	leases := map[string]Lease{}
+	err := inKeys(deviceIDs, nil, func(in string, args []any) error {
+		return t.rows(func(scan func(...any) error) error {
+			var l Lease
+			err := scanLease(&l, scan)
+			leases[l.DeviceID] = l
+			return err
+		}, selectLease+` WHERE device_id `+in, args...)
+	})
+	return leases, err
 }
 
 // beginWrite notes that the write of an intent is in flight until its deadline,

@@ -210,30 +210,43 @@ func (t *txn) appendEvent(rec Record) (LedgerEntry, error) {
 
 // append adds an entry to the chain; the caller has seen that its key is free.
 func (t *txn) append(phase string, rec Record) (LedgerEntry, error) {
-	if err := t.loadHead(); err != nil {
-		t.failed = err
-		return LedgerEntry{}, err
-	}
-	if t.headErr != nil {
-		return LedgerEntry{}, t.headErr
-	}
-	e := LedgerEntry{
-		Seq: t.head.Count + 1, Time: t.now, Phase: phase,
-		Actor: rec.Actor, DeviceID: rec.DeviceID, Action: rec.Action, Item: rec.Item, Before: rec.Before, After: rec.After,
-		Outcome: rec.Outcome, Reason: rec.Reason, IncidentID: rec.IncidentID,
-		WorkflowID: rec.WorkflowID, RunID: rec.RunID, ActivityID: rec.ActivityID, PlanHash: rec.PlanHash,
-		PrevHash: t.head.LastHash,
-	}
-	e.Hash = t.w.s.hash.entry(e)
-	_, err := t.exec(`INSERT INTO ledger (`+ledgerColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`,
-		e.Seq, micros(e.Time), e.Phase, e.Actor, e.DeviceID, e.Action, e.Item, e.Before, e.After,
-		e.Outcome, e.Reason, e.IncidentID, e.WorkflowID, e.RunID, e.ActivityID, e.PlanHash, e.PrevHash, e.Hash)
+	entries, err := t.appendAll(phase, rec)
 	if err != nil {
 		return LedgerEntry{}, err
 	}
-	t.head.Count, t.head.LastHash, t.headDirty = e.Seq, e.Hash, true
-	return e, nil
+	return entries[0], nil
+}
+
+// appendAll adds entries to the chain; the caller has seen that their keys are
+// free.
+func (t *txn) appendAll(phase string, recs ...Record) ([]LedgerEntry, error) {
+	if err := t.loadHead(); err != nil {
+		t.failed = err
+		return nil, err
+	}
+	if t.headErr != nil {
+		return nil, t.headErr
+	}
+	count, last := t.head.Count, t.head.LastHash
+	entries, rows := make([]LedgerEntry, len(recs)), make([][]any, len(recs))
+	for i, rec := range recs {
+		e := LedgerEntry{
+			Seq: count + 1, Time: t.now, Phase: phase,
+			Actor: rec.Actor, DeviceID: rec.DeviceID, Action: rec.Action, Item: rec.Item, Before: rec.Before, After: rec.After,
+			Outcome: rec.Outcome, Reason: rec.Reason, IncidentID: rec.IncidentID,
+			WorkflowID: rec.WorkflowID, RunID: rec.RunID, ActivityID: rec.ActivityID, PlanHash: rec.PlanHash,
+			PrevHash: last,
+		}
+		e.Hash = t.w.s.hash.entry(e)
+		entries[i], count, last = e, e.Seq, e.Hash
+		rows[i] = []any{e.Seq, micros(e.Time), e.Phase, e.Actor, e.DeviceID, e.Action, e.Item, e.Before, e.After,
+			e.Outcome, e.Reason, e.IncidentID, e.WorkflowID, e.RunID, e.ActivityID, e.PlanHash, e.PrevHash, e.Hash}
+	}
+	if err := t.insertRows(`INSERT INTO ledger (`+ledgerColumns+`)`, rows, ""); err != nil {
+		return nil, err
+	}
+	t.head.Count, t.head.LastHash, t.headDirty = count, last, true
+	return entries, nil
 }
 
 const ledgerColumns = `seq, time, phase, actor, device_id, action, item, before, after,

@@ -39,7 +39,10 @@ func (s *Store) migrate(ctx context.Context) error {
 		return fmt.Errorf("store %s: %w: its schema is version %d, this program knows up to %d: upgrade this program",
 			s.name, ErrNewerSchema, have, want)
 	}
-	results, err := provider.Up(ctx)
+	if s.opts.schema > 0 {
+		want = s.opts.schema
+	}
+	results, err := provider.UpTo(ctx, want)
 	if err != nil {
 		return s.explain(err)
 	}

@@ -31,6 +31,10 @@ type Options struct {
 	// BusyTimeout is how long a statement on SQLite waits for another process's
 	// write before it fails with a transient error; 0 is 5 s.
 	BusyTimeout time.Duration
+
+	// schema is the version to migrate to; 0 is the newest. Tests make the
+	// stores of earlier versions with it.
+	schema int64
 }
 
 const minKeyBytes = 16
@@ -201,7 +205,17 @@ func micros(t time.Time) int64 { return t.UnixMicro() }
 
 func fromMicros(us int64) time.Time { return time.UnixMicro(us).UTC() }
 
-func fromNullMicros(us sql.NullInt64) *time.Time {
+// nullMicros is a time that may be missing.
+type nullMicros = sql.NullInt64
+
+func toNullMicros(t *time.Time) nullMicros {
+	if t == nil {
+		return nullMicros{}
+	}
+	return nullMicros{Int64: micros(*t), Valid: true}
+}
+
+func fromNullMicros(us nullMicros) *time.Time {
 	if !us.Valid {
 		return nil
 	}
