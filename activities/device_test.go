@@ -55,7 +55,7 @@ func TestCheckNetworkTellsADarkDeviceFromADarkWorker(t *testing.T) {
 		require.NoError(t, p.feeder.Break(sim.FaultOffline, false))
 		require.NoError(t, p.reference.Close())
 		_, err := do[contract.NetworkReport](p, contract.ActionCheckNetwork, in)
-		require.Contains(t, requireType(t, contract.ErrOwnPath, true, err).Message(), "the worker's own path is down")
+		require.Contains(t, requireType(t, contract.ErrOwnPath, true, err), "the worker's own path is down")
 		require.Equal(t, stateUnknown, p.state().State)
 	})
 }
@@ -305,12 +305,12 @@ func TestADeviceThatRefusesAChangeIsNotAskedAgain(t *testing.T) {
 	scope := p.begin()
 	require.NoError(t, p.feeder.Poke(devices.Discrete, 0, 1))
 	_, err := do[contract.ApplyReport](p, contract.ActionApplyBaselineConfig, actionInput(scope))
-	require.Contains(t, requireType(t, contract.ErrRejected, false, err).Message(), "the feeder is under local control")
+	require.Contains(t, requireType(t, contract.ErrRejected, false, err), "the feeder is under local control")
 	require.Empty(t, p.writes())
 	in := actionInput(scope)
 	in.DeviceID = "switch-01"
 	_, err = do[contract.ResetReport](p, contract.ActionTriggerNetworkReset, in)
-	require.Contains(t, requireType(t, contract.ErrUnsupported, false, err).Message(), "declares no network_reset")
+	require.Contains(t, requireType(t, contract.ErrUnsupported, false, err), "declares no network_reset")
 }
 
 func TestEveryActionRefusesADeviceThatIsNotDeclared(t *testing.T) {

@@ -94,7 +94,7 @@ func TestBeginRefusesADeviceThatIsNotDeclared(t *testing.T) {
 	in := beginInput()
 	in.DeviceID = "edge-009"
 	_, err := do[contract.BeginResult](p, contract.ActivityBegin, in)
-	require.Contains(t, requireType(t, contract.ErrUnknownDevice, false, err).Message(), `"edge-009" is not in fleet.yaml`)
+	require.Contains(t, requireType(t, contract.ErrUnknownDevice, false, err), `"edge-009" is not in fleet.yaml`)
 }
 
 func TestALeaseIsTakenOverFromARunThatIsKnownToHaveEnded(t *testing.T) {
@@ -108,7 +108,7 @@ func TestALeaseIsTakenOverFromARunThatIsKnownToHaveEnded(t *testing.T) {
 	t.Run("a running one keeps it", func(t *testing.T) {
 		p, earlier := taken(t)
 		_, err := do[contract.BeginResult](p, contract.ActivityBegin, beginInput())
-		require.Contains(t, requireType(t, contract.ErrLeaseHeld, true, err).Message(), "edge-001 is held by remediate/edge-001/A/f-1 (run r1)")
+		require.Contains(t, requireType(t, contract.ErrLeaseHeld, true, err), "edge-001 is held by remediate/edge-001/A/f-1 (run r1)")
 		require.Equal(t, "open", p.incident(earlier.Incident.ID).Status)
 	})
 	t.Run("one of which nothing is known keeps it", func(t *testing.T) {
@@ -137,7 +137,7 @@ func TestALeaseIsTakenOverFromARunThatIsKnownToHaveEnded(t *testing.T) {
 			WorkflowID: other.WorkflowID, RunID: other.RunID, ActivityID: "5"}, earlier.Lease.Token, time.Now().Add(time.Minute))
 		require.NoError(t, err)
 		_, err = do[contract.BeginResult](p, contract.ActivityBegin, beginInput())
-		require.Contains(t, requireType(t, contract.ErrLeaseHeld, true, err).Message(), "in flight")
+		require.Contains(t, requireType(t, contract.ErrLeaseHeld, true, err), "in flight")
 	})
 	t.Run("one that ended while it held another incident's device is not confused", func(t *testing.T) {
 		p, earlier := taken(t)

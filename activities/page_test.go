@@ -59,7 +59,7 @@ func TestEscalateSaysWhetherAskingAgainHelps(t *testing.T) {
 
 	p.build("")
 	_, err = do[bool](p, contract.ActivityEscalate, escalateInput(contract.Scope{DeviceID: "edge-001"}))
-	require.Contains(t, requireType(t, contract.ErrConfig, false, err).Message(), "--alertmanager.url")
+	require.Contains(t, requireType(t, contract.ErrConfig, false, err), "--alertmanager.url")
 }
 
 // escalated leaves the incident of an earlier, failed remediation behind.

@@ -258,13 +258,14 @@ func (p *plant) requireFree() {
 	require.ErrorIs(p.t, err, store.ErrNotFound)
 }
 
-func requireType(t *testing.T, kind string, retryable bool, err error) *temporal.ApplicationError {
+// requireType wants an application error of the type, and returns its message.
+func requireType(t *testing.T, kind string, retryable bool, err error) string {
 	t.Helper()
 	var app *temporal.ApplicationError
 	require.ErrorAs(t, err, &app)
 	require.Equal(t, kind, app.Type(), app.Message())
 	require.Equal(t, retryable, !app.NonRetryable(), app.Message())
-	return app
+	return app.Message()
 }
 
 // hookedDriver lets a test stand between an operator and the real driver.

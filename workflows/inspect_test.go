@@ -131,7 +131,7 @@ func TestAQuestionsErrorKeepsItsType(t *testing.T) {
 			_, err := d.ask(t, contract.InspectInput{Question: tt.question, Device: &contract.DeviceQuery{ID: "edge-009"}})
 			var want *temporal.ApplicationError
 			require.ErrorAs(t, tt.err, &want)
-			require.Equal(t, want.Message(), requireType(t, want.Type(), err).Message())
+			require.Equal(t, want.Message(), requireType(t, want.Type(), err))
 			require.Len(t, d.asked, tt.asked)
 		})
 	}
@@ -140,7 +140,7 @@ func TestAQuestionsErrorKeepsItsType(t *testing.T) {
 func TestAQuestionThatThisWorkerDoesNotKnowSaysSo(t *testing.T) {
 	d := newDesk(t)
 	_, err := d.ask(t, contract.InspectInput{Question: "device_reboot"})
-	require.Contains(t, requireType(t, contract.ErrNotFound, err).Message(), `unknown question "device_reboot": the worker may be older`)
+	require.Contains(t, requireType(t, contract.ErrNotFound, err), `unknown question "device_reboot": the worker may be older`)
 	require.Empty(t, d.asked)
 }
 

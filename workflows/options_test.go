@@ -70,9 +70,11 @@ func TestAFailureHasTheTypeOfItsCause(t *testing.T) {
 		{"anything else is ours", errors.New("broken"), contract.ErrInternal, "broken"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := requireType(t, tt.kind, failure("in words", tt.cause))
-			require.Equal(t, "in words", got.Message())
-			require.True(t, got.NonRetryable())
+			got := failure("in words", tt.cause)
+			require.Equal(t, "in words", requireType(t, tt.kind, got))
+			var app *temporal.ApplicationError
+			require.ErrorAs(t, got, &app)
+			require.True(t, app.NonRetryable(), "the workflow is not tried again by itself")
 			require.Equal(t, tt.message, rootMessage(tt.cause))
 		})
 	}

@@ -114,11 +114,10 @@ func TestWhatWentWrongEscalatesAndFailsTheWorkflowWithItsType(t *testing.T) {
 			w := newWorld(t)
 			tt.make(w)
 			_, err := w.remediate(theInput())
-			app := requireType(t, tt.kind, err)
-			require.True(t, app.NonRetryable())
-			require.Contains(t, app.Message(), tt.detail)
+			message := requireType(t, tt.kind, err)
+			require.Contains(t, message, tt.detail)
 			require.Equal(t, append(append(append([]string{}, begun...), tt.calls...), ended...), w.names())
-			require.Equal(t, app.Message(), w.requireEnd(contract.OutcomeEscalated).Detail)
+			require.Equal(t, message, w.requireEnd(contract.OutcomeEscalated).Detail)
 			require.Contains(t, w.timeline(), "escalated: EdgeRemediationFailed raised")
 		})
 	}
@@ -135,7 +134,7 @@ func TestABeginThatFailsIsEscalatedAndLeavesNothingToHeal(t *testing.T) {
 			return nil
 		}
 		_, err := w.remediate(theInput())
-		require.Equal(t, "could not begin: edge-001 is not in fleet.yaml", requireType(t, kind, err).Message())
+		require.Equal(t, "could not begin: edge-001 is not in fleet.yaml", requireType(t, kind, err))
 		require.Equal(t, []string{contract.ActivityBegin, contract.ActivityFinish, contract.ActivityEscalate}, w.names())
 		end := w.requireEnd(contract.OutcomeEscalated)
 		require.Zero(t, end.LeaseToken)
@@ -171,7 +170,7 @@ func TestALeaseIsWaitedForByRetriesWithinItsTime(t *testing.T) {
 		in := theInput()
 		in.LeaseWait = 5 * time.Second
 		_, err := w.remediate(in)
-		require.Contains(t, requireType(t, contract.ErrLeaseHeld, err).Message(), "held by remediate/other")
+		require.Contains(t, requireType(t, contract.ErrLeaseHeld, err), "held by remediate/other")
 		require.Equal(t, 5*time.Second, w.info(contract.ActivityBegin).ScheduleToCloseTimeout)
 		require.Len(t, inputs[contract.BeginInput](w, contract.ActivityBegin), 7, "0.2 s, then half as long again each time")
 		w.requireEnd(contract.OutcomeEscalated)

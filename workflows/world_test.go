@@ -226,10 +226,11 @@ func (w *world) timeline() []string {
 	return out
 }
 
-func requireType(t *testing.T, kind string, err error) *temporal.ApplicationError {
+// requireType wants an application error of the type, and returns its message.
+func requireType(t *testing.T, kind string, err error) string {
 	t.Helper()
 	var app *temporal.ApplicationError
 	require.ErrorAs(t, err, &app)
 	require.Equal(t, kind, app.Type())
-	return app
+	return app.Message()
 }

@@ -1,4 +1,4 @@
-package contract_test
+package contract
 
 import (
 	"go/ast"
@@ -11,41 +11,39 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"edgefleet/workflows/contract"
 )
 
 func TestTheCatalogueIsCompleteAndBounded(t *testing.T) {
 	seen := map[string]bool{}
 	name := regexp.MustCompile(`^[a-z]+(_[a-z]+)*$`)
-	for _, a := range contract.Actions() {
+	for _, a := range Actions() {
 		require.Regexp(t, name, a.Name, "a runbook calls it by this name")
 		require.False(t, seen[a.Name], "%s twice", a.Name)
 		seen[a.Name] = true
-		require.Contains(t, []contract.ActionKind{contract.KindRead, contract.KindChange, contract.KindRecord}, a.Kind)
+		require.Contains(t, []ActionKind{KindRead, KindChange, KindRecord}, a.Kind)
 		require.NotEmpty(t, a.Doc, a.Name)
 		require.NotEmpty(t, a.Verb, a.Name)
 		require.NotEmpty(t, a.Answers, a.Name)
 		require.Positive(t, a.StartToClose, a.Name)
 		require.GreaterOrEqual(t, a.ScheduleToClose, a.StartToClose, a.Name)
 		require.Less(t, a.Heartbeat, a.StartToClose, a.Name)
-		require.Equal(t, a.Kind == contract.KindRecord, a.Central, "%s: only records need no device", a.Name)
-		if a.Kind == contract.KindChange {
+		require.Equal(t, a.Kind == KindRecord, a.Central, "%s: only records need no device", a.Name)
+		if a.Kind == KindChange {
 			require.Positive(t, a.Heartbeat, "%s learns of a cancellation by its heartbeat", a.Name)
 		}
 		for _, p := range a.Params {
 			require.Regexp(t, name, p.Name)
 			require.NotEmpty(t, p.Doc)
 		}
-		require.Equal(t, a, contract.MustAction(a.Name))
+		require.Equal(t, a, MustAction(a.Name))
 	}
-	require.Equal(t, contract.Actions(), contract.Actions(), "in a fixed order")
-	require.PanicsWithValue(t, "contract: no action reboot", func() { contract.MustAction("reboot") })
+	require.Equal(t, Actions(), Actions(), "in a fixed order")
+	require.PanicsWithValue(t, "contract: no action reboot", func() { MustAction("reboot") })
 }
 
 func TestTheFleetGuidesActionsAreThere(t *testing.T) {
 	for _, name := range []string{"check_network", "trigger_network_reset", "detect_config_drift", "apply_baseline_config", "update_incident_status"} {
-		require.Equal(t, name, contract.MustAction(name).Name)
+		require.Equal(t, name, MustAction(name).Name)
 	}
 }
 
@@ -64,7 +62,7 @@ func TestNoTwoConstantsShareAWireName(t *testing.T) {
 		require.NotEmpty(t, values)
 	}
 	attrs := map[string]bool{}
-	for _, a := range contract.SearchAttributes() {
+	for _, a := range SearchAttributes() {
 		attrs[a] = true
 	}
 	for constant, value := range constants(t) {

@@ -1,4 +1,4 @@
-package contract_test
+package contract
 
 import (
 	"strings"
@@ -7,26 +7,24 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
-
-	"edgefleet/workflows/contract"
 )
 
 func TestValidDeviceIDTakesWhatCanStandInAWorkflowID(t *testing.T) {
 	for _, id := range []string{"e", "0", "edge-001", "a.b_c-d", "A" + strings.Repeat("-", 62), strings.Repeat("z", 63)} {
-		require.NoError(t, contract.ValidDeviceID(id), id)
+		require.NoError(t, ValidDeviceID(id), id)
 	}
 	for _, id := range []string{"", "-edge", ".edge", "_edge", "edge 1", "edge/1", "edge\n", "édge", "edge\x00", strings.Repeat("z", 64), "..", "edge%2f"} {
-		err := contract.ValidDeviceID(id)
+		err := ValidDeviceID(id)
 		require.ErrorContains(t, err, "want 1 to 63 letters, digits, '.', '-' or '_', beginning with a letter or digit")
 		require.Less(t, len(err.Error()), 500, "however long the ID was")
 	}
 }
 
 // episodes draws what the alert bridge lets through.
-func episodes() *rapid.Generator[contract.Episode] {
-	return rapid.Custom(func(t *rapid.T) contract.Episode {
+func episodes() *rapid.Generator[Episode] {
+	return rapid.Custom(func(t *rapid.T) Episode {
 		name := rapid.StringMatching(`[A-Za-z_:][A-Za-z0-9_:. -]{0,60}`).Filter(func(s string) bool { return s != "manual" })
-		return contract.Episode{
+		return Episode{
 			DeviceID:    rapid.StringMatching(`[A-Za-z0-9][A-Za-z0-9._-]{0,62}`).Draw(t, "device"),
 			AlertName:   name.Draw(t, "alert"),
 			Fingerprint: rapid.StringMatching(`[A-Za-z0-9-]{1,64}`).Draw(t, "fingerprint"),
@@ -38,7 +36,7 @@ func episodes() *rapid.Generator[contract.Episode] {
 func TestAnEpisodesWorkflowIDReadsBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		e := episodes().Draw(t, "episode")
-		back, err := contract.ParseEpisode(e.WorkflowID())
+		back, err := ParseEpisode(e.WorkflowID())
 		require.NoError(t, err)
 		require.Equal(t, e, back)
 	})
@@ -53,7 +51,7 @@ func TestTwoEpisodesHaveTwoWorkflowIDs(t *testing.T) {
 
 func TestAnEpisodeIsTheSameInEveryZoneAndWithinItsSecond(t *testing.T) {
 	at := time.Unix(1_700_000_000, 0)
-	e := contract.Episode{DeviceID: "edge-001", AlertName: "EdgeDeviceOffline", Fingerprint: "f00d", StartsAt: at}
+	e := Episode{DeviceID: "edge-001", AlertName: "EdgeDeviceOffline", Fingerprint: "f00d", StartsAt: at}
 	require.Equal(t, "remediate/edge-001/EdgeDeviceOffline/f00d-1700000000", e.WorkflowID())
 	later := e
 	later.StartsAt = at.Add(999 * time.Millisecond).In(time.FixedZone("", 3600))
@@ -66,17 +64,17 @@ func TestOtherIDsAreNotEpisodes(t *testing.T) {
 		"remediate//A/f-1", "remediate/edge-001//f-1", "remediate/-edge/A/f-1", "remediate/edge-001/A/f", "remediate/edge-001/A/-1",
 		"remediate/edge-001/A/f-", "remediate/edge-001/A/f-+1", "remediate/edge-001/A/f-01", "remediate/edge-001/A/f-x",
 		"remediate/edge-001/A/f-99999999999999999999",
-		contract.ManualRemediateID("edge-001", "f-1"), contract.InspectID(contract.AskDeviceShow, "f-1"),
+		ManualRemediateID("edge-001", "f-1"), InspectID(AskDeviceShow, "f-1"),
 	} {
-		_, err := contract.ParseEpisode(id)
+		_, err := ParseEpisode(id)
 		require.Error(t, err, id)
 	}
 }
 
 func TestIDsOfOtherWorkflows(t *testing.T) {
-	require.Equal(t, "remediate/edge-001/manual/x7", contract.ManualRemediateID("edge-001", "x7"))
-	require.Equal(t, "inspect/device_show/x7", contract.InspectID(contract.AskDeviceShow, "x7"))
-	require.Equal(t, "edgefleet.north", contract.RegionQueue("north"))
+	require.Equal(t, "remediate/edge-001/manual/x7", ManualRemediateID("edge-001", "x7"))
+	require.Equal(t, "inspect/device_show/x7", InspectID(AskDeviceShow, "x7"))
+	require.Equal(t, "edgefleet.north", RegionQueue("north"))
 }
 
 func FuzzParseEpisode(f *testing.F) {
@@ -85,12 +83,12 @@ func FuzzParseEpisode(f *testing.F) {
 		f.Add(id)
 	}
 	f.Fuzz(func(t *testing.T, id string) {
-		e, err := contract.ParseEpisode(id)
+		e, err := ParseEpisode(id)
 		if err != nil {
 			require.Less(t, len(err.Error()), 2000)
 			return
 		}
 		require.Equal(t, id, e.WorkflowID(), "one episode has one ID")
-		require.NoError(t, contract.ValidDeviceID(e.DeviceID))
+		require.NoError(t, ValidDeviceID(e.DeviceID))
 	})
 }

@@ -1,4 +1,4 @@
-package contract_test
+package contract
 
 import (
 	"bytes"
@@ -18,8 +18,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"edgefleet/workflows/contract"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -28,16 +26,16 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 func wire() map[string]any {
 	out := map[string]any{}
 	for _, v := range []any{
-		contract.Actor{}, contract.Scope{}, contract.Device{}, contract.Verdict{}, contract.NetworkReport{}, contract.ResetReport{},
-		contract.SettingDrift{}, contract.DriftReport{}, contract.ApplyReport{}, contract.HealthReport{}, contract.ActionInput{},
-		contract.IncidentReport{}, contract.Alert{}, contract.RunbookRef{}, contract.RemediateInput{}, contract.RemediateResult{},
-		contract.Decision{}, contract.Progress{}, contract.Moment{}, contract.BeginInput{}, contract.BeginResult{},
-		contract.FinishInput{}, contract.EscalateInput{}, contract.RecordInput{}, contract.InspectInput{}, contract.InspectResult{},
-		contract.DeviceQuery{}, contract.DeviceStatus{}, contract.DeviceDetail{}, contract.IncidentQuery{}, contract.Incident{},
-		contract.IncidentDetail{}, contract.AuditQuery{}, contract.LedgerEntry{}, contract.AuditPage{}, contract.AuditVerifyQuery{},
-		contract.AuditVerdict{},
-		contract.Selection{}, contract.DeviceRef{}, contract.Selected{}, contract.Bounds{}, contract.OnboardInput{}, contract.OnboardState{},
-		contract.OnboardProgress{}, contract.OnboardFailure{}, contract.PhaseTime{}, contract.OnboardDeviceInput{}, contract.OnboardDeviceResult{},
+		Actor{}, Scope{}, Device{}, Verdict{}, NetworkReport{}, ResetReport{},
+		SettingDrift{}, DriftReport{}, ApplyReport{}, HealthReport{}, ActionInput{},
+		IncidentReport{}, Alert{}, RunbookRef{}, RemediateInput{}, RemediateResult{},
+		Decision{}, Progress{}, Moment{}, BeginInput{}, BeginResult{},
+		FinishInput{}, EscalateInput{}, RecordInput{}, InspectInput{}, InspectResult{},
+		DeviceQuery{}, DeviceStatus{}, DeviceDetail{}, IncidentQuery{}, Incident{},
+		IncidentDetail{}, AuditQuery{}, LedgerEntry{}, AuditPage{}, AuditVerifyQuery{},
+		AuditVerdict{},
+		Selection{}, DeviceRef{}, Selected{}, Bounds{}, OnboardInput{}, OnboardState{},
+		OnboardProgress{}, OnboardFailure{}, PhaseTime{}, OnboardDeviceInput{}, OnboardDeviceResult{},
 	} {
 		filled := reflect.New(reflect.TypeOf(v)).Elem()
 		fill(filled, reflect.TypeOf(v).Name())
@@ -144,5 +142,5 @@ func TestEveryExportedStructOfTheContractIsHeldHere(t *testing.T) {
 }
 
 func TestAnActorIsShownByKindAndName(t *testing.T) {
-	require.Equal(t, "alert:EdgeDeviceOffline", contract.Actor{Kind: contract.ActorAlert, Name: "EdgeDeviceOffline"}.String())
+	require.Equal(t, "alert:EdgeDeviceOffline", Actor{Kind: ActorAlert, Name: "EdgeDeviceOffline"}.String())
 }
