@@ -42,7 +42,7 @@ func (a *App) follow(c *cli.Context, t Temporal, run client.WorkflowRun) error {
 					fmt.Fprintln(a.opts.Err, "Temporal is away; still following…")
 				}
 				away = true
-				if err := pause(ctx, a.opts.Patience); err == nil {
+				if err := pause(ctx, a.opts.Poll); err == nil {
 					go get()
 					continue
 				}

@@ -5,28 +5,60 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
+// completions is what the program offers after words.
+func completions(t *testing.T, words ...string) []string {
+	t.Helper()
+	s := newSession(t, nil)
+	require.Zero(t, s.run(append([]string{"__complete"}, words...)...))
+	return strings.Fields(s.out.String())
+}
+
+// commands calls visit for the program and everything below it.
+func commands(t *testing.T, visit func(path []string, group bool), path ...string) {
+	t.Helper()
+	subs := completions(t, slices.Concat(path, []string{""})...)
+	if slices.Equal(path, []string{"completion"}) {
+		subs = nil // these are its arguments
+	}
+	visit(path, len(subs) > 0)
+	for _, sub := range subs {
+		commands(t, visit, slices.Concat(path, []string{sub})...)
+	}
+}
+
 func TestHelpOfEveryCommand(t *testing.T) {
-	var walk func(path ...string)
-	walk = func(path ...string) {
+	commands(t, func(path []string, _ bool) {
 		name := strings.Join(append([]string{"edgefleet"}, path...), "-")
 		t.Run(name, func(t *testing.T) {
-			newSession(t, &fakeTemporal{}).golden(filepath.Join("help", name), append(path, "--help")...)
+			newSession(t, &fakeTemporal{}).golden(filepath.Join("help", name), slices.Concat(path, []string{"--help"})...)
 		})
-		s := newSession(t, nil)
-		require.Zero(t, s.run(append(append([]string{"__complete"}, path...), "")...))
-		for _, sub := range strings.Fields(s.out.String()) {
-			if sub != "bash" && sub != "zsh" {
-				walk(append(append([]string{}, path...), sub)...)
+	})
+}
+
+func TestTheReferenceHasEveryCommandAndFlag(t *testing.T) {
+	text, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	readme, count := string(text), 0
+	commands(t, func(path []string, group bool) {
+		if group {
+			return
+		}
+		count++
+		require.Contains(t, readme, "edgefleet "+strings.Join(path, " "))
+		for _, flag := range completions(t, slices.Concat(path, []string{"--"})...) {
+			if flag != "--help" && flag != "--v" {
+				require.Contains(t, readme, flag, path)
 			}
 		}
-	}
-	walk()
+	})
+	require.Greater(t, count, 10)
 }
 
 func TestCompletionKnowsWhatCanComeNext(t *testing.T) {

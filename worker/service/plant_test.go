@@ -6,11 +6,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/operatorservice/v1"
@@ -221,4 +223,27 @@ func options(t *testing.T, temporal temporalx.Options) Options {
 		StoreURL: "sqlite:" + filepath.Join(t.TempDir(), "store.db"), AdminAddr: "127.0.0.1:0",
 		Temporal: temporal, StopTimeout: 5 * time.Second,
 	}
+}
+
+// names is a registry that remembers the names of what it was given, which a
+// metric without a series does not show.
+type names struct {
+	*prometheus.Registry
+	seen map[string]bool
+}
+
+func newNames() *names { return &names{prometheus.NewRegistry(), map[string]bool{}} }
+
+var fqName = regexp.MustCompile(`fqName: "(\w+)"`)
+
+func (n *names) MustRegister(list ...prometheus.Collector) {
+	for _, c := range list {
+		descs := make(chan *prometheus.Desc, 10)
+		c.Describe(descs)
+		close(descs)
+		for d := range descs {
+			n.seen[fqName.FindStringSubmatch(d.String())[1]] = true
+		}
+	}
+	n.Registry.MustRegister(list...)
 }
