@@ -61,11 +61,11 @@ func someIncidents() []contract.Incident {
 func someLedger() []contract.LedgerEntry {
 	entry := contract.LedgerEntry{Actor: "operator:kim", DeviceID: "edge-003", WorkflowID: "remediate/edge-003/manual/1", RunID: "run-1",
 		ActivityID: "18", IncidentID: "inc-2"}
-	intent, result, end := entry, entry, entry
+	intent, end := entry, entry
 	intent.Seq, intent.Time, intent.Phase, intent.Action, intent.Item = 1, at(2), "intent", "apply_baseline_config", "baseline feeder-standard 2026.11.1"
 	intent.Before, intent.After = `{"undervoltage_trip":"80","reclose_delay":"5"}`, `{"undervoltage_trip":"85","reclose_delay":"7"}`
 	intent.PrevHash, intent.Hash, intent.Reason = "0000", "aaaa", "called by the site"
-	result = intent
+	result := intent
 	result.Seq, result.Time, result.Phase, result.Outcome, result.PrevHash, result.Hash = 2, at(3), "result", "applied", "aaaa", "bbbb"
 	end.Seq, end.Time, end.Phase, end.Action, end.Item = 3, at(4), "event", "end_incident", "inc-2"
 	end.Before, end.After, end.Outcome, end.PrevHash, end.Hash = "mitigated", "resolved", "resolved", "bbbb", "c0ffee"

@@ -116,3 +116,29 @@ func TestEmptyEnvironmentVariablesAreAsGoodAsNone(t *testing.T) {
 	require.Equal(t, 2, s.run("device", "list"))
 	require.Contains(t, s.err.String(), "EDGEFLEET_TIMEOUT")
 }
+
+// FuzzWords gives the command line whatever may be typed. It never panics, its
+// exit code is one of three, and a failure is told on stderr.
+func FuzzWords(f *testing.F) {
+	for _, seed := range []string{"device list -o json", "device drift edge-003 --output", "audit list --after -1 --limit=0", "-- device list",
+		"device -- show", "incident list --status= --device", "--temporal-address device list", "help device", "remediate - --detach", "device show -h"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		words := strings.Fields(line)
+		for _, w := range words {
+			// These would read and write files by names that the fuzzer makes up.
+			if w == "runbook" || w == "export" {
+				return
+			}
+		}
+		s := newSession(t, &fakeTemporal{result: contract.RemediateResult{Outcome: "resolved"}})
+		code := s.run(words...)
+		require.Contains(t, []int{0, 1, 2}, code)
+		if code == 2 {
+			require.True(t, strings.HasPrefix(s.err.String(), "edgefleet: "), s.err.String())
+		}
+		s = newSession(t, nil)
+		require.Zero(t, s.run(append([]string{"__complete"}, words...)...))
+	})
+}

@@ -92,22 +92,23 @@ func TestCompletionKnowsWhatCanComeNext(t *testing.T) {
 	}
 }
 
-// built builds the program once for the tests that need it as a process.
-func built(t *testing.T) string {
-	t.Helper()
+// TestTheProgram builds the program once, for what only a process shows.
+func TestTheProgram(t *testing.T) {
 	exe := filepath.Join(t.TempDir(), "edgefleet")
 	out, err := exec.Command("go", "build", "-o", exe, "edgefleet/starter").CombinedOutput()
 	require.NoError(t, err, string(out))
-	return exe
-}
-
-func TestTheBashScriptCompletes(t *testing.T) {
+	t.Run("it exits with the code", func(t *testing.T) {
+		for args, want := range map[string]int{"--help": 0, "device show": 2, "device list --temporal-address 127.0.0.1:1": 1} {
+			cmd := exec.Command(exe, strings.Fields(args)...)
+			_ = cmd.Run()
+			require.Equal(t, want, cmd.ProcessState.ExitCode(), args)
+		}
+	})
 	bash, err := exec.LookPath("bash")
 	if err != nil {
-		t.Logf("no bash here, so nothing to show: %v", err)
+		t.Logf("no bash here, so its completion is not shown: %v", err)
 		return
 	}
-	exe := built(t)
 	for _, c := range []struct{ name, words, want string }{
 		{"commands", "edgefleet re", "remediate"},
 		{"subcommands", "edgefleet device ''", "list show probe drift"},
@@ -117,7 +118,7 @@ func TestTheBashScriptCompletes(t *testing.T) {
 		{"from the home folder", "'~/edgefleet' audit ver", "verify"},
 		{"files are left to bash", "edgefleet runbook lint auto", ""},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		t.Run("bash completes "+c.name, func(t *testing.T) {
 			script := fmt.Sprintf(`source <(edgefleet completion bash)
 complete -p edgefleet >&2
 COMP_WORDS=(%s); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
@@ -132,15 +133,6 @@ echo "${COMPREPLY[*]}"`, c.words)
 			require.Equal(t, c.want, strings.TrimSpace(string(out)))
 			require.Contains(t, errs.String(), "-o default", "files stay the shell's to complete")
 		})
-	}
-}
-
-func TestTheProgramExitsWithTheCode(t *testing.T) {
-	exe := built(t)
-	for args, want := range map[string]int{"--help": 0, "device show": 2, "device list --temporal-address 127.0.0.1:1": 1} {
-		cmd := exec.Command(exe, strings.Fields(args)...)
-		_ = cmd.Run()
-		require.Equal(t, want, cmd.ProcessState.ExitCode(), args)
 	}
 }
 

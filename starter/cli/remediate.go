@@ -93,7 +93,7 @@ const lookTimeout = 10 * time.Second
 func (a *App) refuseUnknown(c *cli.Context, t Temporal, id string) error {
 	_, err := a.askOver(c.Context, t, contract.InspectInput{Question: contract.AskDeviceShow, Device: &contract.DeviceQuery{ID: id}}, lookTimeout)
 	var usage usageError
-	if errors.As(err, &usage) || c.Context.Err() != nil {
+	if errors.As(err, &usage) || c.Err() != nil {
 		return err
 	}
 	if errors.Is(err, errNoAnswer) {
