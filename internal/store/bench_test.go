@@ -11,33 +11,42 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// benchPlace makes new stores of one kind.
+type benchPlace struct {
+	kind string
+	make func(b *testing.B) place
+}
+
+// benchPlaces returns both databases, or SQLite alone where there is no
+// PostgreSQL. A server of our own is switched to full fsync.
+func benchPlaces(b *testing.B) []benchPlace {
+	places := []benchPlace{{"sqlite", func(b *testing.B) place { return sqlitePlace(b) }}}
+	base, err := pgServer.URL()
+	if errors.Is(err, errNoPostgres) {
+		return places
+	}
+	require.NoError(b, err)
+	return append(places, benchPlace{"postgres", func(b *testing.B) place {
+		p := postgresPlace(b, base)
+		if os.Getenv(postgresURLEnv) == "" {
+			db := p.raw(b)
+			for _, stmt := range []string{`ALTER SYSTEM SET fsync = on`, `SELECT pg_reload_conf()`} {
+				_, err := db.Exec(stmt)
+				require.NoError(b, err)
+			}
+		}
+		return p
+	}})
+}
+
 // eachSpeed runs a benchmark on both databases with full fsync, with 1 and with
 // 64 callers at once, with and without committing them together.
 func eachSpeed(b *testing.B, run func(b *testing.B, s *Store, call int64)) {
-	places := map[string]func(b *testing.B) place{"sqlite": func(b *testing.B) place { return sqlitePlace(b) }}
-	base, err := pgServer.URL()
-	if !errors.Is(err, errNoPostgres) {
-		require.NoError(b, err)
-		places["postgres"] = func(b *testing.B) place {
-			p := postgresPlace(b, base)
-			if os.Getenv(postgresURLEnv) == "" {
-				db := p.raw(b)
-				for _, stmt := range []string{`ALTER SYSTEM SET fsync = on`, `SELECT pg_reload_conf()`} {
-					_, err := db.Exec(stmt)
-					require.NoError(b, err)
-				}
-			}
-			return p
-		}
-	}
-	for _, kind := range []string{"sqlite", "postgres"} {
+	for _, p := range benchPlaces(b) {
 		for _, c := range []struct{ callers, batch int }{{1, 0}, {64, 1}, {64, 0}} {
-			if places[kind] == nil {
-				continue
-			}
-			name := fmt.Sprintf("%s/callers=%d/together=%t", kind, c.callers, c.batch != 1)
+			name := fmt.Sprintf("%s/callers=%d/together=%t", p.kind, c.callers, c.batch != 1)
 			b.Run(name, func(b *testing.B) {
-				s := places[kind](b).open(b, Options{LedgerKey: testKey, MaxBatch: c.batch})
+				s := p.make(b).open(b, Options{LedgerKey: testKey, MaxBatch: c.batch})
 				var calls atomic.Int64
 				done := make(chan struct{})
 				b.ResetTimer()

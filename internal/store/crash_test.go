@@ -12,11 +12,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// childEnv makes the test program a process that appends until it is killed.
-const childEnv = "EDGEFLEET_STORE_TEST_CHILD"
+// childEnv makes the test program a process that writes until it is killed;
+// childWorkEnv says what.
+const (
+	childEnv     = "EDGEFLEET_STORE_TEST_CHILD"
+	childWorkEnv = "EDGEFLEET_STORE_TEST_CHILD_WORK"
+)
 
-// runAsChild appends intents and results from several goroutines, and prints
-// the key of each once the store has confirmed it.
+// runAsChild writes to the store that the environment names, from several
+// goroutines, and prints what the store has confirmed.
 func runAsChild() bool {
 	url := os.Getenv(childEnv)
 	if url == "" {
@@ -27,22 +31,10 @@ func runAsChild() bool {
 		fmt.Println("error", err)
 		return true
 	}
+	work := map[string]func(*Store, int, chan<- string) error{"append": appendForEver, "register": registerForEver}
 	confirmed := make(chan string)
 	for g := range 8 {
-		go func() {
-			device := fmt.Sprintf("edge-%d", g)
-			l, err := s.AcquireLease(context.Background(), device, Owner{"wf", fmt.Sprint(os.Getpid(), g)})
-			for i := 0; err == nil; i++ {
-				rec := record(i)
-				rec.DeviceID, rec.WorkflowID, rec.RunID = device, "wf", l.RunID
-				if _, err = s.AppendIntent(context.Background(), rec, l.Token, s.now().Add(MaxBusy/2)); err == nil {
-					confirmed <- fmt.Sprintf("intent %s/%s", rec.RunID, rec.ActivityID)
-					_, err = s.AppendResult(context.Background(), rec)
-					confirmed <- fmt.Sprintf("result %s/%s", rec.RunID, rec.ActivityID)
-				}
-			}
-			confirmed <- "error " + err.Error()
-		}()
+		go func() { confirmed <- "error " + work[os.Getenv(childWorkEnv)](s, g, confirmed).Error() }()
 	}
 	for line := range confirmed {
 		fmt.Println(line)
@@ -50,25 +42,51 @@ func runAsChild() bool {
 	return true
 }
 
+// killedChild runs the test program as a child that is killed when it has
+// confirmed so many lines, and returns all that it has confirmed.
+func killedChild(t *testing.T, p place, work string, after int) []string {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"="+p.url, childWorkEnv+"="+work)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	var confirmed []string
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		require.NotContains(t, lines.Text(), "error")
+		if confirmed = append(confirmed, lines.Text()); len(confirmed) == after {
+			// What is in the pipe still counts: it was confirmed.
+			require.NoError(t, cmd.Process.Kill())
+		}
+	}
+	_ = cmd.Wait()
+	return confirmed
+}
+
+// appendForEver appends intents and results, and confirms the key of each.
+func appendForEver(s *Store, g int, confirmed chan<- string) error {
+	device := fmt.Sprintf("edge-%d", g)
+	l, err := s.AcquireLease(bg, device, Owner{"wf", fmt.Sprint(os.Getpid(), g)})
+	for i := 0; err == nil; i++ {
+		rec := record(i)
+		rec.DeviceID, rec.WorkflowID, rec.RunID = device, "wf", l.RunID
+		if _, err = s.AppendIntent(bg, rec, l.Token, s.now().Add(MaxBusy/2)); err != nil {
+			break
+		}
+		confirmed <- fmt.Sprintf("intent %s/%s", rec.RunID, rec.ActivityID)
+		if _, err = s.AppendResult(bg, rec); err == nil {
+			confirmed <- fmt.Sprintf("result %s/%s", rec.RunID, rec.ActivityID)
+		}
+	}
+	return err
+}
+
 func TestKilledWhileAppendingLosesNothingConfirmed(t *testing.T) {
 	eachPlace(t, func(t *testing.T, p place) {
 		confirmed := map[string]bool{}
 		for round := range 4 {
-			cmd := exec.Command(os.Args[0])
-			cmd.Env = append(os.Environ(), childEnv+"="+p.url)
-			out, err := cmd.StdoutPipe()
-			require.NoError(t, err)
-			require.NoError(t, cmd.Start())
-			lines := bufio.NewScanner(out)
-			for n := 0; lines.Scan(); n++ {
-				require.NotContains(t, lines.Text(), "error")
-				confirmed[strings.Replace(lines.Text(), " ", "|", 1)] = true
-				if n == 50+37*round {
-					// What is in the pipe still counts: it was confirmed.
-					require.NoError(t, cmd.Process.Kill())
-				}
+			for _, line := range killedChild(t, p, "append", 50+37*round) {
+				confirmed[strings.Replace(line, " ", "|", 1)] = true
 			}
-			_ = cmd.Wait()
 
 			s, err := Open(bg, p.url, Options{LedgerKey: testKey})
 			require.NoError(t, err)

@@ -1,6 +1,8 @@
-// Package store is what edgefleet remembers outside of Temporal: the last known
-// state of every device, the settings that were captured before a change, the
-// incidents, who holds which device (leases), and the audit ledger.
+// Package store is what edgefleet remembers outside of Temporal: what every
+// device was onboarded as (the registry), its last known state, when its
+// configuration was last compared with its baseline (evidence), the settings
+// that were captured before a change, the incidents, who holds which device
+// (leases), and the audit ledger.
 //
 // One package serves SQLite (the default: one file, full fsync) and PostgreSQL,
 // over database/sql with the same statements; migrations are embedded and run
@@ -35,6 +37,25 @@
 // as in flight until its result is appended or its deadline has passed, and
 // until then the device goes to nobody else, even when its owner lets go of it
 // or is dead.
+//
+// # Registry and evidence
+//
+// A registration is written under the device's lease, with its event in the
+// ledger in the same transaction; so of several runs that onboard a device the
+// later one has the last word, and a retried activity has none. One run onboards
+// a device once for one declaration, however often it says so: the number of
+// onboardings in a device's row is the number of "onboarded" events that the
+// ledger has of it.
+//
+// A pin is trusted from the first onboarding on that shows one. A later
+// onboarding replaces it only by succeeding. Every pin that a device had is kept
+// with its time, and a decommissioned device has none.
+//
+// Evidence is a configuration that was read and compared: in sync, or drifted.
+// Whatever else an attempt comes to is noted as the last attempt, and the
+// evidence keeps its age. A device that was onboarded and never looked at counts
+// from its onboarding on, so that none is forgotten; a decommissioned device
+// does not count, and begins without evidence when it comes back.
 //
 // # The ledger, for an auditor
 //
