@@ -52,6 +52,7 @@ func (a *Activities) RegisterDevice(r worker.ActivityRegistry) {
 	register(a, r, contract.ActionDetectConfigDrift, a.detectConfigDrift)
 	register(a, r, contract.ActionApplyBaselineConfig, a.applyBaselineConfig)
 	register(a, r, contract.ActionVerifyDevice, a.verifyDevice)
+	register(a, r, contract.ActivityOnboard, a.onboard)
 	register(a, r, contract.AskDeviceProbe, a.askProbe)
 	register(a, r, contract.AskDeviceDrift, a.askDrift)
 }
@@ -63,6 +64,7 @@ func (a *Activities) RegisterCentral(r worker.ActivityRegistry) {
 	register(a, r, contract.ActivityFinish, a.finish)
 	register(a, r, contract.ActivityEscalate, a.escalate)
 	register(a, r, contract.ActivityRecord, a.record)
+	register(a, r, contract.ActivitySelect, a.selectDevices)
 	register(a, r, contract.AskDeviceList, a.askDeviceList)
 	register(a, r, contract.AskDeviceShow, a.askDeviceShow)
 	register(a, r, contract.AskIncidentList, a.askIncidentList)

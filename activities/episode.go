@@ -49,22 +49,27 @@ func (a *Activities) begin(ctx context.Context, in contract.BeginInput) (contrac
 	}, nil
 }
 
-// beginEpisode takes over the lease of a workflow that is known to have ended,
-// so that nobody waits for the housekeeping.
+// beginEpisode is the store's, for a device that may be a dead workflow's.
 func (a *Activities) beginEpisode(ctx context.Context, begin store.EpisodeBegin) (store.Episode, error) {
-	episode, err := a.deps.Store.BeginEpisode(ctx, begin)
+	return seize(ctx, a, func() (store.Episode, error) { return a.deps.Store.BeginEpisode(ctx, begin) })
+}
+
+// seize takes a device. It takes over the lease of a workflow that is known to
+// have ended, so that nobody waits for the housekeeping.
+func seize[T any](ctx context.Context, a *Activities, take func() (T, error)) (T, error) {
+	got, err := take()
 	var held *store.LeaseHeldError
 	if !errors.As(err, &held) {
-		return episode, err
+		return got, err
 	}
 	closed, closedErr := a.deps.Closed(ctx, held.Lease.Owner)
 	if closedErr != nil || !closed {
-		return episode, err
+		return got, err
 	}
 	if err := a.Abandon(ctx, held.Lease); err != nil {
-		return episode, err
+		return got, err
 	}
-	return a.deps.Store.BeginEpisode(ctx, begin)
+	return take()
 }
 
 // Abandon gives the incidents of a run that ended without a word their end,

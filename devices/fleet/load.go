@@ -3,6 +3,7 @@ package fleet
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -64,6 +65,30 @@ func (f *Fleet) Device(id string) (inventory.Device, *profile.Profile, error) {
 // Baseline returns what the device should have, or false when no baseline
 // selects it.
 func (f *Fleet) Baseline(d inventory.Device) (baseline.Desired, bool) { return f.Baselines.For(d) }
+
+// DeclaredHash names what is declared of a device, its baseline included: 64
+// hexadecimal digits that change when any of it does, and not when it moves to
+// another line.
+func (f *Fleet) DeclaredHash(d inventory.Device) string {
+	d.File, d.Line = "", 0
+	declared := struct {
+		Device   inventory.Device
+		Settings []string
+	}{Device: d}
+	if desired, ok := f.Baseline(d); ok {
+		declared.Settings = append(declared.Settings, desired.Baseline, desired.Version)
+		for _, s := range desired.Settings {
+			declared.Settings = append(declared.Settings, s.Point.Name+"="+s.Point.Text(s.Value))
+		}
+	}
+	text, err := json.Marshal(declared)
+	if err != nil {
+		// Texts, numbers and maps of texts always have a rendering.
+		panic(err)
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
 
 // ErrUnknownDevice says that the fleet does not declare the device.
 var ErrUnknownDevice = errors.New("unknown device")

@@ -1,0 +1,142 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.uber.org/zap"
+
+	"edgefleet/devices/fleet"
+	"edgefleet/internal/store"
+	"edgefleet/workflows/contract"
+)
+
+// selectDevices resolves a selection. Every ID that is not declared is named
+// at once.
+func (a *Activities) selectDevices(ctx context.Context, sel contract.Selection) (contract.Selected, error) {
+	f := a.deps.Operator().Fleet()
+	wanted := map[string]bool{}
+	var unknown []string
+	for _, id := range sel.IDs {
+		wanted[id] = true
+		if _, _, err := f.Device(id); err != nil {
+			unknown = append(unknown, id)
+		}
+	}
+	if len(unknown) > 0 {
+		return contract.Selected{}, permanent(contract.ErrUnknownDevice,
+			fmt.Errorf("the fleet does not declare %s; declare them, or correct the names", strings.Join(unknown, ", ")))
+	}
+	registered, err := all(func(after string) ([]store.Registered, error) {
+		return a.deps.Store.ListRegistered(ctx, store.RegisteredQuery{State: store.StateOnboarded, After: after, Limit: 1000})
+	}, func(r store.Registered) string { return r.DeviceID })
+	if err != nil {
+		return contract.Selected{}, err
+	}
+	out := contract.Selected{Devices: []contract.DeviceRef{}, Revision: f.Revision()}
+	for _, d := range f.Inventory.Devices {
+		if !selects(sel, wanted, d.ID, d.Site, d.Region) {
+			continue
+		}
+		if r, ok := registered[d.ID]; ok && !sel.Again && r.DeclaredHash == f.DeclaredHash(d) {
+			out.Skipped++
+			continue
+		}
+		out.Devices = append(out.Devices, contract.DeviceRef{ID: d.ID, Site: d.Site, Region: d.Region})
+	}
+	return out, nil
+}
+
+func selects(sel contract.Selection, wanted map[string]bool, id, site, region string) bool {
+	switch {
+	case len(sel.IDs) > 0:
+		return wanted[id]
+	case sel.All:
+		return true
+	case sel.Site != "":
+		return sel.Site == site
+	}
+	return sel.Region != "" && sel.Region == region
+}
+
+// onboard takes one device into service, under a lease of its own: between two
+// attempts the device is free, and the journal finds what was changed.
+func (a *Activities) onboard(ctx context.Context, in contract.OnboardDeviceInput) (contract.OnboardDeviceResult, error) {
+	op, err := a.operator(in.DeviceID)
+	if err != nil {
+		return contract.OnboardDeviceResult{}, err
+	}
+	own := owner(ctx)
+	lease, err := seize(ctx, a, func() (store.Lease, error) { return a.deps.Store.AcquireLease(ctx, in.DeviceID, own) })
+	if err != nil {
+		return contract.OnboardDeviceResult{}, err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		if err := a.deps.Store.ReleaseLease(ctx, in.DeviceID, lease.Token); err != nil {
+			a.deps.Logger.Warn("the lease was not released; housekeeping does it", zap.String("device", in.DeviceID), zap.Error(err))
+		}
+	}()
+	in.LeaseToken = lease.Token
+	say, stop := heartbeat(ctx)
+	defer stop()
+	j := newJournal(ctx, a.deps.Store, in.Scope, contract.ActivityOnboard, fleet.Change{Action: fleet.ActionWriteSettings, Target: in.DeviceID})
+	found, err := op.Onboard(ctx, in.DeviceID, j, say)
+	reg := a.registration(ctx, op.Fleet(), in, found)
+	if err != nil {
+		reg.Detail = clip(err.Error(), maxWhy)
+		return contract.OnboardDeviceResult{}, errors.Join(err, a.registerFailed(ctx, reg))
+	}
+	out := contract.OnboardDeviceResult{DeviceID: in.DeviceID, Phases: phaseTimes(found.Phases), Undone: found.Undone}
+	if found.Failed != "" {
+		reg.Detail = clip(found.Why, maxWhy)
+		out.Failure = &contract.OnboardFailure{DeviceID: in.DeviceID, Phase: string(found.Failed), Reason: contract.ErrRejected, Detail: reg.Detail}
+		return out, a.registerFailed(ctx, reg)
+	}
+	began := time.Now()
+	reg.State = store.StateOnboarded
+	if _, err := a.deps.Store.Register(ctx, reg); err != nil {
+		return contract.OnboardDeviceResult{}, err
+	}
+	a.remember(ctx, in.DeviceID, stateHealthy, "onboarded")
+	out.Phases = append(out.Phases, contract.PhaseTime{Phase: contract.PhaseRegister, Took: time.Since(began)})
+	return out, nil
+}
+
+// maxWhy bounds what the registry keeps of a failure, in bytes.
+const maxWhy = 2000
+
+func (a *Activities) registerFailed(ctx context.Context, reg store.Registration) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	_, err := a.deps.Store.FailRegistration(ctx, reg)
+	return err
+}
+
+func (a *Activities) registration(ctx context.Context, f *fleet.Fleet, in contract.OnboardDeviceInput, found fleet.OnboardReport) store.Registration {
+	d, _, _ := f.Device(in.DeviceID)
+	return store.Registration{
+		DeviceID: in.DeviceID, Owner: owner(ctx), LeaseToken: in.LeaseToken,
+		Actor: actorText(in.Actor), ActivityID: activity.GetInfo(ctx).ActivityID,
+		Facts: store.Facts{
+			DeclaredHash: f.DeclaredHash(d), Revision: f.Revision(), Site: d.Site, Region: d.Region, Profile: d.Profile,
+			Maker: found.Identity["maker"], Model: found.Identity["model"],
+			Firmware: found.Identity["firmware"], Serial: found.Identity["serial"],
+			Baseline: found.Baseline, BaselineVersion: found.Version,
+		},
+	}
+}
+
+func phaseTimes(list []fleet.PhaseTime) []contract.PhaseTime {
+	out := make([]contract.PhaseTime, len(list))
+	for i, p := range list {
+		out[i] = contract.PhaseTime{Phase: string(p.Phase), Took: p.Took}
+	}
+	return out
+}
