@@ -42,6 +42,8 @@ type Endpoint struct {
 	Gap time.Duration
 	// OnlyWriteMultiple says that the device lacks FC06.
 	OnlyWriteMultiple bool
+	// OPCUA is set on endpoints of OPC UA servers.
+	OPCUA *OPCUASecurity
 	// SSH is set on endpoints of Linux hosts.
 	SSH *SSHSecurity
 }

@@ -50,6 +50,8 @@ type Point struct {
 	Writable, Volatile bool
 	// Modbus is set on points of Modbus profiles.
 	Modbus *ModbusAddress
+	// OPCUA is set on points of OPC UA profiles.
+	OPCUA *NodeAddress
 	// Host is set on points of Linux hosts; all of them are texts.
 	Host *HostAddress
 }

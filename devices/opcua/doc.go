@@ -1,0 +1,2 @@
+// Package opcua is the driver for OPC UA servers.
+package opcua

@@ -1,0 +1,122 @@
+package opcua
+
+import (
+	"context"
+	"crypto/rsa"
+	"crypto/sha1" //nolint:gosec // OPC UA tools show the SHA-1 of a certificate.
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/gopcua/opcua/ua"
+
+	"edgefleet/devices"
+	"edgefleet/devices/dial"
+)
+
+// Enrolment is what an unauthenticated look at a server shows. It proves
+// nothing: onboarding compares the thumbprint with the one in the fleet file,
+// or a person with what the device shows.
+type Enrolment struct {
+	// ApplicationURI, ProductURI and Name are of the first endpoint.
+	ApplicationURI, ProductURI, Name string
+	Endpoints                        []OfferedEndpoint
+}
+
+// OfferedEndpoint is one endpoint that a server offers.
+type OfferedEndpoint struct {
+	// URL is the server's own idea of its address, which is not dialled.
+	URL string
+	// Policy and Mode as in devices.OPCUASecurity.
+	Policy, Mode string
+	// Usable says that this driver would connect so: the policy is one of the
+	// three that are still good.
+	Usable bool
+	// Level is the server's own ranking; more is safer.
+	Level int
+	// Logins are "anonymous", "username", "certificate" or "token".
+	Logins []string
+	// Certificate is nil when there is none, or it cannot be read.
+	Certificate *Certificate
+}
+
+// Certificate describes a server's certificate.
+type Certificate struct {
+	// SHA1 and SHA256 are thumbprints, in lower-case hexadecimal digits.
+	SHA1, SHA256        string
+	Subject             string
+	NotBefore, NotAfter time.Time
+	// ApplicationURIs are those of the subject alternative name.
+	ApplicationURIs []string
+	// KeyBits is the size of its RSA key; 0 is another kind of key.
+	KeyBits int
+}
+
+// Enrol looks at a server without authentication. Of ep it uses the address,
+// allowed_networks and time-outs.
+func (d *Driver) Enrol(ctx context.Context, ep devices.Endpoint) (out Enrolment, err error) {
+	l := &link{ep: ep}
+	const op = "look at the server"
+	if _, _, err := dial.SplitAddress(ep.Address); err != nil {
+		return Enrolment{}, l.fail(devices.Unsupported, op, err)
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = l.fail(devices.Rejected, op, fmt.Errorf("the answer broke the driver: %v\n%s", p, debug.Stack()))
+		}
+	}()
+	ctx, release := d.pool.bind(ctx)
+	defer release()
+	if err := d.pool.takeSlot(ctx); err != nil {
+		return Enrolment{}, fmt.Errorf("%s: %s: %w", name(ep), op, err)
+	}
+	defer d.pool.slots.Release(1)
+	offers, f := look(ctx, d.pool, &ep)
+	if f != nil {
+		return Enrolment{}, l.verdict(op, false, f)
+	}
+	if len(offers) == 0 {
+		return Enrolment{}, l.fail(devices.Rejected, op, fmt.Errorf("the server offers no endpoint"))
+	}
+	out = Enrolment{ApplicationURI: clip(offers[0].applicationURI), ProductURI: clip(offers[0].productURI), Name: clip(offers[0].name)}
+	for _, o := range offers {
+		out.Endpoints = append(out.Endpoints, o.offered())
+	}
+	return out, nil
+}
+
+func (o offer) offered() OfferedEndpoint {
+	e := OfferedEndpoint{URL: clip(o.url), Policy: clip(policyName(o.policy)), Mode: modeName(o.mode), Level: int(o.level)}
+	for _, t := range o.tokens {
+		e.Logins = append(e.Logins, loginName(t.kind))
+	}
+	cert, err := leaf(o.certificate)
+	if err != nil {
+		return e
+	}
+	one, two := sha1.Sum(cert.Raw), sha256.Sum256(cert.Raw) //nolint:gosec // See the import.
+	e.Certificate = &Certificate{SHA1: hex.EncodeToString(one[:]), SHA256: hex.EncodeToString(two[:]), Subject: clip(cert.Subject.String()),
+		NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, ApplicationURIs: certificateURIs(cert)}
+	if key, ok := cert.PublicKey.(*rsa.PublicKey); ok {
+		e.Certificate.KeyBits = key.N.BitLen()
+	}
+	for _, p := range strong {
+		secured := o.mode == ua.MessageSecurityModeSign || o.mode == ua.MessageSecurityModeSignAndEncrypt
+		e.Usable = e.Usable || p == o.policy && secured && e.Certificate.KeyBits >= 2048 && isBinary(o.transport)
+	}
+	return e
+}
+
+func loginName(t ua.UserTokenType) string {
+	switch t {
+	case ua.UserTokenTypeAnonymous:
+		return "anonymous"
+	case ua.UserTokenTypeUserName:
+		return "username"
+	case ua.UserTokenTypeCertificate:
+		return "certificate"
+	}
+	return "token"
+}

@@ -1,0 +1,30 @@
+//go:build unix
+
+package opcua
+
+import (
+	"net"
+	"syscall"
+	"time"
+)
+
+// stale says that an idle connection cannot be used: the peer has closed it,
+// or has sent something that nobody asked for. It reads without waiting, so
+// that a write on a line that is already gone is found out before it is sent.
+func stale(conn net.Conn) bool {
+	holder, ok := conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := holder.SyscallConn()
+	if err != nil || conn.SetReadDeadline(time.Time{}) != nil {
+		return true
+	}
+	var buf [1]byte
+	var errRead error
+	err = raw.Read(func(fd uintptr) bool {
+		_, errRead = syscall.Read(int(fd), buf[:])
+		return true
+	})
+	return err != nil || errRead != syscall.EAGAIN && errRead != syscall.EWOULDBLOCK
+}
