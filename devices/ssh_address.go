@@ -44,6 +44,10 @@ const (
 	// it removes the file or line. A file that contains exactly this is taken
 	// for an absent one.
 	HostAbsent = "(absent)"
+	// HostNotText and HostTooLong begin the values of a file that is not a
+	// text in UTF-8, or that is longer than it may be. They are only read.
+	HostNotText = "(not a text: "
+	HostTooLong = "(longer than "
 	// HostRunValue is what is written to a HostRun point.
 	HostRunValue = "run"
 	// MaxHostFile is the largest file, in bytes, that can be a point.
@@ -302,6 +306,8 @@ func (a HostAddress) canonical(s string) (string, error) {
 			return "", fmt.Errorf("%d bytes are more than the %d that %s may have", len(s), a.Limit(), a.Path)
 		case !utf8.ValidString(s) || strings.ContainsRune(s, 0):
 			return "", fmt.Errorf("the content for %s is not a text in UTF-8", a.Path)
+		case strings.HasPrefix(s, HostNotText) || strings.HasPrefix(s, HostTooLong):
+			return "", fmt.Errorf("%.80q says what %s was, and is no content for it", s, a.Path)
 		}
 		return s, nil
 	}
