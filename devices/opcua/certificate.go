@@ -3,7 +3,7 @@ package opcua
 import (
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha1" //nolint:gosec // Key identifiers are SHA-1 by their definition (RFC 5280, section 4.2.1.2).
+	"crypto/sha1" // Key identifiers are SHA-1 by their definition (RFC 5280, section 4.2.1.2).
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
@@ -63,7 +63,7 @@ func NewCertificate(q CertificateRequest) (*x509.Certificate, *rsa.PrivateKey, e
 	if err != nil {
 		return nil, nil, fmt.Errorf("making a serial number: %w", err)
 	}
-	keyID := sha1.Sum(x509.MarshalPKCS1PublicKey(&key.PublicKey)) //nolint:gosec // See the import.
+	keyID := sha1.Sum(x509.MarshalPKCS1PublicKey(&key.PublicKey))
 	template := &x509.Certificate{
 		SerialNumber: serial,
 		Subject:      pkix.Name{CommonName: q.CommonName},

@@ -3,7 +3,7 @@ package opcua
 import (
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha1" //nolint:gosec // OPC UA names certificates by their SHA-1; it protects nothing here.
+	"crypto/sha1" // OPC UA names certificates by their SHA-1; it protects nothing here.
 	"crypto/x509"
 	"encoding/binary"
 	"fmt"
@@ -116,7 +116,7 @@ func (c *channel) openHeader() []byte {
 	buf := ua.NewBuffer(nil)
 	buf.WriteString(c.policy)
 	if c.secure() {
-		digest := sha1.Sum(c.server.Raw) //nolint:gosec // See the import.
+		digest := sha1.Sum(c.server.Raw)
 		buf.WriteByteString(c.cert.Raw)
 		buf.WriteByteString(digest[:])
 	} else {
@@ -145,7 +145,7 @@ func (c *channel) readOpened(asymmetric *uapolicy.EncryptionAlgorithm) (*reader,
 		return nil, doubt("the server answered under the policy %q, not %q", clip(policy), c.policy)
 	}
 	if c.secure() {
-		digest := sha1.Sum(c.cert.Raw) //nolint:gosec // See the import.
+		digest := sha1.Sum(c.cert.Raw)
 		// A chain begins with the certificate itself.
 		if len(sender) < len(c.server.Raw) || !slices.Equal(sender[:len(c.server.Raw)], c.server.Raw) {
 			return nil, doubt("the channel's certificate is not the one that was enrolled")

@@ -3,7 +3,7 @@ package opcua
 import (
 	"context"
 	"crypto/rsa"
-	"crypto/sha1" //nolint:gosec // OPC UA tools show the SHA-1 of a certificate.
+	"crypto/sha1" // OPC UA tools show the SHA-1 of a certificate.
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -13,7 +13,6 @@ import (
 	"github.com/gopcua/opcua/ua"
 
 	"edgefleet/devices"
-	"edgefleet/devices/dial"
 )
 
 // Enrolment is what an unauthenticated look at a server shows. It proves
@@ -59,7 +58,7 @@ type Certificate struct {
 func (d *Driver) Enrol(ctx context.Context, ep devices.Endpoint) (out Enrolment, err error) {
 	l := &link{ep: ep}
 	const op = "look at the server"
-	if _, _, err := dial.SplitAddress(ep.Address); err != nil {
+	if _, _, err := devices.SplitAddress(ep.Address); err != nil {
 		return Enrolment{}, l.fail(devices.Unsupported, op, err)
 	}
 	defer func() {
@@ -96,7 +95,7 @@ func (o offer) offered() OfferedEndpoint {
 	if err != nil {
 		return e
 	}
-	one, two := sha1.Sum(cert.Raw), sha256.Sum256(cert.Raw) //nolint:gosec // See the import.
+	one, two := sha1.Sum(cert.Raw), sha256.Sum256(cert.Raw)
 	e.Certificate = &Certificate{SHA1: hex.EncodeToString(one[:]), SHA256: hex.EncodeToString(two[:]), Subject: clip(cert.Subject.String()),
 		NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, ApplicationURIs: certificateURIs(cert)}
 	if key, ok := cert.PublicKey.(*rsa.PublicKey); ok {

@@ -95,6 +95,8 @@ var remedies = map[ua.StatusCode]string{
 	ua.StatusBadTypeMismatch:                 "state the node's built-in type in the profile",
 	ua.StatusBadNotWritable:                  "the node is read-only on the server",
 	ua.StatusBadNodeIDUnknown:                "the server has no such node; compare the profile with the server's address space",
+	ua.StatusBadSecurityModeRejected:         "the server does not offer this policy and mode",
+	ua.StatusBadSecurityPolicyRejected:       "the server does not offer this policy",
 	ua.StatusBadTooManySessions:              "another client has to close its session first",
 	ua.StatusBadSecurityModeInsufficient:     "the server wants a stronger mode; enrol the device with SignAndEncrypt",
 	ua.StatusBadApplicationSignatureInvalid:  "our certificate and our key do not belong together",

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"edgefleet/devices"
-	"edgefleet/devices/dial"
 )
 
 // leaveWithin bounds the orderly end of a session.
@@ -119,7 +118,7 @@ func (l *line) pause(ctx context.Context, gap time.Duration) error {
 func (l *line) ready(ctx context.Context, ep *devices.Endpoint, asked time.Time) (reused bool, f *fault) {
 	if s := l.session; s != nil {
 		remote, err := netip.ParseAddrPort(s.conn.RemoteAddr().String())
-		if err != nil || !dial.Allowed(remote.Addr(), ep.Allowed) {
+		if err != nil || !devices.Allowed(remote.Addr(), ep.Allowed) {
 			return false, &fault{kind: devices.Auth, err: fmt.Errorf("%s is outside allowed_networks", s.conn.RemoteAddr())}
 		}
 		switch {

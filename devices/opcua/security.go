@@ -2,7 +2,7 @@ package opcua
 
 import (
 	"crypto/rsa"
-	"crypto/sha1" //nolint:gosec // OPC UA tools show the SHA-1 of a certificate; SHA-256 is taken as well.
+	"crypto/sha1" // OPC UA tools show the SHA-1 of a certificate; SHA-256 is taken as well.
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -131,7 +131,7 @@ func (s *security) matches(cert *x509.Certificate) bool {
 		digest := sha256.Sum256(cert.Raw)
 		return slices.Equal(s.thumbprint, digest[:])
 	}
-	digest := sha1.Sum(cert.Raw) //nolint:gosec // See the import.
+	digest := sha1.Sum(cert.Raw)
 	return slices.Equal(s.thumbprint, digest[:])
 }
 

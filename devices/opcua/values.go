@@ -164,6 +164,9 @@ func (v variant) String() string {
 
 func rawOf(p devices.Point, v variant) (devices.Raw, bool) {
 	n, isInteger := integer(v.value)
+	if n2, ok := whole(v.value); ok && p.Type != devices.Float32 && p.Type != devices.Float64 {
+		n, isInteger = n2, true
+	}
 	switch p.Type {
 	case devices.Bool:
 		b, ok := v.value.(bool)
@@ -189,11 +192,20 @@ func rawOf(p devices.Point, v variant) (devices.Raw, bool) {
 	case devices.Uint64:
 		return devices.Raw{Uint: n.u}, isInteger && n.fits(typeUInt64)
 	}
-	raw := devices.Raw{Int: n.i}
-	if n.i == 0 {
-		raw.Int = int64(n.u)
+	return devices.Raw{Int: n.i + int64(n.u)}, isInteger && n.fits(ofPoint[p.Type])
+}
+
+// whole is the integer that a float is, when it is one and a float64 still
+// counts in ones there.
+func whole(v any) (number, bool) {
+	f, ok := v.(float64)
+	if single, is := v.(float32); is {
+		f, ok = float64(single), true
 	}
-	return raw, isInteger && n.fits(ofPoint[p.Type])
+	if !ok || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
+		return number{}, false
+	}
+	return signed(int64(f)), true
 }
 
 // toServer returns the value of a setting in the node's exact type. It fails
@@ -225,19 +237,20 @@ func exact(from devices.Type, raw devices.Raw, kind builtin) (any, bool) {
 		case kind == typeFloat && float64(float32(raw.Float)) == raw.Float:
 			return float32(raw.Float), true
 		}
-		return nil, false
+		n, ok := whole(raw.Float)
+		return sized(n, kind), ok && n.fits(kind)
 	}
 	n := signed(raw.Int)
 	if from == devices.Uint64 {
 		n = number{u: raw.Uint}
 	}
 	if kind == typeFloat || kind == typeDouble {
+		// As far as the type counts in ones.
 		f := n.float()
-		whole := math.Abs(f) <= 1<<53
 		if kind == typeFloat {
-			return float32(f), whole && math.Abs(f) <= 1<<24
+			return float32(f), math.Abs(f) <= 1<<24
 		}
-		return f, whole
+		return f, math.Abs(f) <= 1<<53
 	}
 	return sized(n, kind), n.fits(kind)
 }
