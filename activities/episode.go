@@ -13,7 +13,7 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.uber.org/zap"
 
-	"edgefleet/devices/fleet"
+	"edgefleet/devices/fleetdir"
 	"edgefleet/devices/inventory"
 	"edgefleet/internal/store"
 	"edgefleet/workflows/contract"
@@ -108,9 +108,9 @@ func runbookSource(dir string, ref contract.RunbookRef) (string, error) {
 		return ref.Source, nil
 	}
 	if !filepath.IsLocal(ref.Path) {
-		return "", fmt.Errorf("runbook %q: want a path inside the fleet directory's %s folder", ref.Path, fleet.RunbooksDir)
+		return "", fmt.Errorf("runbook %q: want a path inside the fleet directory's %s folder", ref.Path, fleetdir.RunbooksDir)
 	}
-	root, err := os.OpenRoot(filepath.Join(dir, fleet.RunbooksDir))
+	root, err := os.OpenRoot(filepath.Join(dir, fleetdir.RunbooksDir))
 	if err != nil {
 		return "", fmt.Errorf("runbook %s: %w", ref.Path, err)
 	}

@@ -7,7 +7,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"edgefleet/devices"
-	"edgefleet/devices/fleet"
+	"edgefleet/devices/fleetdir"
 	"edgefleet/internal/pager"
 	"edgefleet/internal/store"
 	"edgefleet/workflows/contract"
@@ -78,7 +78,7 @@ func reasonOf(ctx context.Context, err error) (reason string, retry bool) {
 		return contract.ErrNotFound, false
 	case errors.Is(err, pager.ErrNotConfigured):
 		return contract.ErrConfig, false
-	case errors.Is(err, fleet.ErrUnknownDevice):
+	case errors.Is(err, fleetdir.ErrUnknownDevice):
 		return contract.ErrUnknownDevice, false
 	case refusedByStore(err):
 		return contract.ErrStore, false

@@ -15,7 +15,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"edgefleet/devices"
-	"edgefleet/devices/fleet"
+	"edgefleet/devices/fleetdir"
 	"edgefleet/internal/pager"
 	"edgefleet/internal/store"
 	"edgefleet/workflows/contract"
@@ -69,7 +69,7 @@ func TestEveryErrorHasOneReasonAndSaysWhetherAskingAgainHelps(t *testing.T) {
 		{"a newer schema", store.ErrNewerSchema, contract.ErrStore, no},
 		{"a damaged ledger is not mended by asking the journal again", ofStore(store.ErrLedgerDamaged), contract.ErrStore, no},
 
-		{"a device that is not declared", fmt.Errorf("x: %w", fleet.ErrUnknownDevice), contract.ErrUnknownDevice, no},
+		{"a device that is not declared", fmt.Errorf("x: %w", fleetdir.ErrUnknownDevice), contract.ErrUnknownDevice, no},
 		{"nobody to page", pager.ErrNotConfigured, contract.ErrConfig, no},
 		{"a reason of this layer", fmt.Errorf("x: %w", permanent(contract.ErrConfig, refused())), contract.ErrConfig, no},
 		{"a passing reason of this layer", transient(contract.ErrUnreachable, what), contract.ErrUnreachable, yes},

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"edgefleet/devices/fleet"
+	"edgefleet/devices/fleetdir"
 	"edgefleet/internal/store"
 	"edgefleet/workflows/contract"
 )
@@ -119,7 +120,7 @@ func (a *Activities) registerFailed(ctx context.Context, reg store.Registration)
 	return err
 }
 
-func (a *Activities) registration(ctx context.Context, f *fleet.Fleet, in contract.OnboardDeviceInput, found fleet.OnboardReport) store.Registration {
+func (a *Activities) registration(ctx context.Context, f *fleetdir.Fleet, in contract.OnboardDeviceInput, found fleet.OnboardReport) store.Registration {
 	d, _, _ := f.Device(in.DeviceID)
 	return store.Registration{
 		DeviceID: in.DeviceID, Owner: owner(ctx), LeaseToken: in.LeaseToken,

@@ -27,6 +27,7 @@ import (
 
 	"edgefleet/devices"
 	"edgefleet/devices/fleet"
+	"edgefleet/devices/fleetdir"
 	"edgefleet/devices/modbus"
 	"edgefleet/devices/sim"
 	"edgefleet/internal/pager"
@@ -123,7 +124,7 @@ devices:
 // load reads the fleet directory, as a worker does that starts.
 func (p *plant) load() {
 	p.t.Helper()
-	f, err := fleet.Load(p.dir)
+	f, err := fleetdir.Load(p.dir)
 	require.NoError(p.t, err)
 	p.operator, err = fleet.New(fleet.Options{Fleet: f, Drivers: []devices.Driver{p.driver},
 		ConnectTimeout: 300 * time.Millisecond, ResponseTimeout: 200 * time.Millisecond})

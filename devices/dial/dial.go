@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -45,7 +44,7 @@ func (d Dialer) Dial(ctx context.Context, ep devices.Endpoint) (net.Conn, error)
 // look-up. When the name resolves and none of its addresses is inside
 // ep.Allowed, the error has kind Auth and names them.
 func (d Dialer) Resolve(ctx context.Context, ep devices.Endpoint) ([]netip.AddrPort, error) {
-	host, port, err := SplitAddress(ep.Address)
+	host, port, err := devices.SplitAddress(ep.Address)
 	if err != nil {
 		return nil, fail(ep, devices.Unsupported, "read the address", err)
 	}
@@ -59,7 +58,7 @@ func (d Dialer) Resolve(ctx context.Context, ep devices.Endpoint) ([]netip.AddrP
 		a = a.Unmap()
 		ap := netip.AddrPortFrom(a, port)
 		switch {
-		case !Allowed(a, ep.Allowed):
+		case !devices.Allowed(a, ep.Allowed):
 			bad = append(bad, a.String())
 		case !slices.Contains(good, ap):
 			good = append(good, ap)
@@ -80,7 +79,7 @@ func (d Dialer) Connect(ctx context.Context, ep devices.Endpoint, addrs []netip.
 	deadline, _ := bounded.Deadline()
 	var last error
 	for i, a := range addrs {
-		if !Allowed(a.Addr(), ep.Allowed) {
+		if !devices.Allowed(a.Addr(), ep.Allowed) {
 			if last == nil {
 				last = refuse(ep, a.Addr().String())
 			}
@@ -137,31 +136,6 @@ func (d Dialer) lookup(ctx context.Context, ep devices.Endpoint, host string) ([
 		return nil, fail(ep, devices.OwnPath, op, fmt.Errorf("the name server gave no answer within %v: %w", timeout(ep), err))
 	}
 	return nil, fail(ep, devices.OwnPath, op, fmt.Errorf("the name server could not answer: %w", err))
-}
-
-// SplitAddress splits "host:port" or "[host]:port" into its host, which is not
-// empty, and its port, 1 to 65535.
-func SplitAddress(address string) (host string, port uint16, err error) {
-	host, text, err := net.SplitHostPort(address)
-	if err != nil {
-		return "", 0, fmt.Errorf("%q: want host:port: %w", address, err)
-	}
-	if host == "" {
-		return "", 0, fmt.Errorf("%q: want host:port, there is no host", address)
-	}
-	n, err := strconv.ParseUint(text, 10, 16)
-	if err != nil || n == 0 {
-		return "", 0, fmt.Errorf("%q: want host:port with a port from 1 to 65535", address)
-	}
-	return host, uint16(n), nil
-}
-
-// Allowed says whether a is inside one of the prefixes. The zone of a
-// link-local address does not count, and an IPv4 address that is written as
-// IPv6 is the IPv4 address. No prefix allows nothing.
-func Allowed(a netip.Addr, prefixes []netip.Prefix) bool {
-	a = a.Unmap().WithZone("")
-	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 func timeout(ep devices.Endpoint) time.Duration {

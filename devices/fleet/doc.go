@@ -1,13 +1,5 @@
-// Package fleet is what edgefleet knows of a fleet and what it does to a
-// device, over whatever protocol the device speaks.
-//
-// Load reads a fleet directory:
-//
-//	fleet.yaml           the inventory
-//	devices/*.yaml       more devices
-//	profiles/*.yaml      device models beside the built-in ones
-//	edge-configs/*.yaml  baselines
-//	runbooks/**          read by others; part of the revision
+// Package fleet is what edgefleet does to the devices of a loaded fleet
+// directory, over whatever protocol each device speaks.
 //
 // An Operator does the operations: Probe, Drift, ApplyBaseline, Reset, Verify.
 //

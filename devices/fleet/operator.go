@@ -10,6 +10,7 @@ import (
 
 	"edgefleet/devices"
 	"edgefleet/devices/dial"
+	"edgefleet/devices/fleetdir"
 	"edgefleet/devices/inventory"
 	"edgefleet/devices/profile"
 )
@@ -22,7 +23,7 @@ type Dialer interface {
 
 // Options are what an Operator works with.
 type Options struct {
-	Fleet *Fleet
+	Fleet *fleetdir.Fleet
 	// Drivers of the protocols; each device's has to be among them.
 	Drivers []devices.Driver
 	// Dialer is dial.Dialer{} when it is nil.
@@ -37,7 +38,7 @@ type Options struct {
 // a fleet that was loaded anew gets a new one over the same drivers. Two
 // changes to one device at a time are kept apart by the caller's lease.
 type Operator struct {
-	fleet   *Fleet
+	fleet   *fleetdir.Fleet
 	drivers map[string]devices.Driver
 	dialer  Dialer
 	opts    Options
@@ -62,7 +63,7 @@ func New(o Options) (*Operator, error) {
 }
 
 // Fleet returns the fleet that the operator works on.
-func (o *Operator) Fleet() *Fleet { return o.fleet }
+func (o *Operator) Fleet() *fleetdir.Fleet { return o.fleet }
 
 // target is a declared device with its model and an open link.
 type target struct {

@@ -19,6 +19,7 @@ import (
 	"edgefleet/devices"
 	"edgefleet/devices/dial"
 	"edgefleet/devices/fleet"
+	"edgefleet/devices/fleetdir"
 	"edgefleet/devices/modbus"
 	"edgefleet/devices/sim"
 )
@@ -116,7 +117,7 @@ devices:
 // operator loads the directory and returns an operator over the driver.
 func (p *plant) operator(driver devices.Driver) *fleet.Operator {
 	p.t.Helper()
-	f, err := fleet.Load(p.dir)
+	f, err := fleetdir.Load(p.dir)
 	require.NoError(p.t, err)
 	if driver == nil {
 		driver = p.driver

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"edgefleet/devices"
-	"edgefleet/devices/dial"
 	"edgefleet/devices/inventory"
 )
 
@@ -235,7 +234,7 @@ func words(err error) string {
 }
 
 func literal(address string) bool {
-	host, _, err := dial.SplitAddress(address)
+	host, _, err := devices.SplitAddress(address)
 	if err != nil {
 		return false
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"edgefleet/devices"
-	"edgefleet/devices/dial"
 	"edgefleet/devices/profile"
 	"edgefleet/devices/profile/strictyaml"
 )
@@ -166,14 +165,14 @@ func (r *reader) address(n strictyaml.Node) string {
 	if !ok {
 		return ""
 	}
-	host, _, err := dial.SplitAddress(text)
+	host, _, err := devices.SplitAddress(text)
 	if err != nil {
 		n.Add("address "+strictyaml.Quote(text)+" is not host:port", "write it as 10.1.2.3:502 or plc-7.example:502")
 		return ""
 	}
 	ip, err := netip.ParseAddr(host)
 	switch {
-	case err == nil && len(r.inv.Security.AllowedNetworks) > 0 && !dial.Allowed(ip, r.inv.Security.AllowedNetworks):
+	case err == nil && len(r.inv.Security.AllowedNetworks) > 0 && !devices.Allowed(ip, r.inv.Security.AllowedNetworks):
 		n.Add(fmt.Sprintf("address %s is outside allowed_networks", text), "correct the address, or allow its network in fleet.security")
 	case err == nil && (ip.IsUnspecified() || ip.IsMulticast()):
 		n.Add(fmt.Sprintf("address %s is not that of one device", text), "give the device's own address")

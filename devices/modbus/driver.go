@@ -84,7 +84,7 @@ func (d *Driver) open(ep devices.Endpoint) (*link, error) {
 	case unit > 247 && unit != DefaultUnit:
 		return refuse("unit %d is reserved: want 1 to 247, or 255", unit)
 	}
-	if _, _, err := dial.SplitAddress(ep.Address); err != nil {
+	if _, _, err := devices.SplitAddress(ep.Address); err != nil {
 		return nil, l.fail(devices.Unsupported, "open the link", err)
 	}
 	line, err := d.pool.get(ep.Address)

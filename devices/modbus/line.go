@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"edgefleet/devices"
-	"edgefleet/devices/dial"
 )
 
 // What holds when the endpoint states no ResponseTimeout, and for a device
@@ -314,7 +313,7 @@ func end(ctx context.Context) error {
 // caller with other allowed_networks may have opened it.
 func allowed(conn net.Conn, ep *devices.Endpoint) bool {
 	remote, err := netip.ParseAddrPort(conn.RemoteAddr().String())
-	return err == nil && dial.Allowed(remote.Addr(), ep.Allowed)
+	return err == nil && devices.Allowed(remote.Addr(), ep.Allowed)
 }
 
 // closedSilently says that the peer closed the connection before it answered

@@ -95,7 +95,7 @@ func (d *Driver) Close() { d.pool.shut() }
 func (d *Driver) open(ep devices.Endpoint) (*link, error) {
 	l := &link{ep: ep, opts: &d.pool.opts}
 	const op = "open the link"
-	if _, _, err := dial.SplitAddress(ep.Address); err != nil {
+	if _, _, err := devices.SplitAddress(ep.Address); err != nil {
 		return nil, l.fail(devices.Unsupported, op, err)
 	}
 	if ep.SSH == nil {

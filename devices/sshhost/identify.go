@@ -8,7 +8,6 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"edgefleet/devices"
-	"edgefleet/devices/dial"
 )
 
 // HostKey is a key that a host has proven to have.
@@ -26,7 +25,7 @@ type HostKey struct {
 func (d *Driver) Enrol(ctx context.Context, ep devices.Endpoint) ([]HostKey, error) {
 	l := &link{ep: ep}
 	const op = "ask for the host keys"
-	if _, _, err := dial.SplitAddress(ep.Address); err != nil {
+	if _, _, err := devices.SplitAddress(ep.Address); err != nil {
 		return nil, l.fail(devices.Unsupported, op, err)
 	}
 	ctx, release := d.pool.bind(ctx)

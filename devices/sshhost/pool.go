@@ -16,7 +16,6 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"edgefleet/devices"
-	"edgefleet/devices/dial"
 )
 
 // ErrClosed is in the chain of the error of every call on a link or a driver
@@ -160,7 +159,7 @@ func (l *line) take(ctx context.Context, ep *devices.Endpoint, signer ssh.Signer
 		c.users++
 		c.idle.Stop()
 		p.mu.Unlock()
-		if f := mayUse(c, ep, dial.Allowed); f != nil {
+		if f := mayUse(c, ep, devices.Allowed); f != nil {
 			c.release()
 			return nil, false, f
 		}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"edgefleet/devices/fleet"
+	"edgefleet/devices/fleetdir"
 )
 
 const (
@@ -29,7 +30,7 @@ const (
 
 // diagnoser is what probing needs of fleet.Operator.
 type diagnoser interface {
-	Fleet() *fleet.Fleet
+	Fleet() *fleetdir.Fleet
 	Probe(ctx context.Context, id string) (fleet.Diagnosis, error)
 	Drift(ctx context.Context, id string) (fleet.DriftReport, error)
 }

@@ -16,6 +16,7 @@ import (
 
 	"edgefleet/devices"
 	"edgefleet/devices/fleet"
+	"edgefleet/devices/fleetdir"
 	"edgefleet/devices/modbus"
 	"edgefleet/devices/sim"
 )
@@ -23,7 +24,7 @@ import (
 // realProber probes simulated devices, with short time-outs.
 func realProber(t *testing.T, dir string) *prober {
 	t.Helper()
-	declared, err := fleet.Load(dir)
+	declared, err := fleetdir.Load(dir)
 	require.NoError(t, err)
 	driver := modbus.New(modbus.Options{})
 	t.Cleanup(driver.Close)
@@ -107,7 +108,7 @@ func TestAProbeFromADeadNetworkSaysNothingOfTheDevice(t *testing.T) {
 
 // slow is a fleet whose devices answer when release is closed.
 type slow struct {
-	declared *fleet.Fleet
+	declared *fleetdir.Fleet
 	release  chan struct{}
 	driftErr error
 
@@ -123,12 +124,12 @@ func newSlow(t *testing.T, devices int) *slow {
 	for i := range devices {
 		declared = append(declared, fmt.Sprintf("edge-%03d 127.0.0.1:%d north", i, i+1))
 	}
-	f, err := fleet.Load(fleetDir(t, "127.0.0.1:1", declared...))
+	f, err := fleetdir.Load(fleetDir(t, "127.0.0.1:1", declared...))
 	require.NoError(t, err)
 	return &slow{declared: f, release: make(chan struct{})}
 }
 
-func (s *slow) Fleet() *fleet.Fleet { return s.declared }
+func (s *slow) Fleet() *fleetdir.Fleet { return s.declared }
 
 func (s *slow) Probe(ctx context.Context, id string) (fleet.Diagnosis, error) {
 	s.mu.Lock()

@@ -16,6 +16,7 @@ import (
 	"edgefleet/activities"
 	"edgefleet/devices"
 	"edgefleet/devices/fleet"
+	"edgefleet/devices/fleetdir"
 	"edgefleet/devices/modbus"
 	"edgefleet/internal/httpserve"
 	"edgefleet/internal/pager"
@@ -57,7 +58,7 @@ func New(o Options) (*Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--alertmanager.url: %w", err)
 	}
-	declared, err := fleet.Load(o.FleetDir)
+	declared, err := fleetdir.Load(o.FleetDir)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package fleet_test
+package fleetdir_test
 
 import (
 	"fmt"
@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"edgefleet/devices/fleet"
+	"edgefleet/devices/fleetdir"
 )
 
 // BenchmarkLoad reads a fleet of 10,000 devices.
@@ -25,7 +25,7 @@ func BenchmarkLoad(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if _, err := fleet.Load(dir); err != nil {
+		if _, err := fleetdir.Load(dir); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,4 +1,4 @@
-package fleet_test
+package fleetdir_test
 
 import (
 	"os"
@@ -8,11 +8,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"edgefleet/devices"
-	"edgefleet/devices/fleet"
+	"edgefleet/devices/fleetdir"
 )
 
 func TestGoodDirectoryLoadsWithEveryKindOfFile(t *testing.T) {
-	f, err := fleet.Load("testdata/good")
+	f, err := fleetdir.Load("testdata/good")
 	require.NoError(t, err)
 	require.Equal(t, "edge-fleet", f.Inventory.Name)
 	require.Len(t, f.Inventory.Devices, 3)
@@ -34,7 +34,7 @@ func TestGoodDirectoryLoadsWithEveryKindOfFile(t *testing.T) {
 }
 
 func TestDeviceOverrideGoesBeforeSiteOverrideInAddressOrder(t *testing.T) {
-	f, err := fleet.Load("testdata/good")
+	f, err := fleetdir.Load("testdata/good")
 	require.NoError(t, err)
 	d, _, err := f.Device("edge-001")
 	require.NoError(t, err)
@@ -53,10 +53,10 @@ func TestDeviceOverrideGoesBeforeSiteOverrideInAddressOrder(t *testing.T) {
 }
 
 func TestUnknownDeviceIsASentinelWithARemedy(t *testing.T) {
-	f, err := fleet.Load("testdata/good")
+	f, err := fleetdir.Load("testdata/good")
 	require.NoError(t, err)
 	_, _, err = f.Device("edge-999")
-	require.ErrorIs(t, err, fleet.ErrUnknownDevice)
+	require.ErrorIs(t, err, fleetdir.ErrUnknownDevice)
 	require.EqualError(t, err, `unknown device: "edge-999" is not in fleet.yaml; declare it, or correct the name`)
 }
 
@@ -70,7 +70,7 @@ func copyGood(t *testing.T) string {
 
 func TestRevisionFollowsContentAndPathOfEveryFileThatCounts(t *testing.T) {
 	load := func(dir string) string {
-		f, err := fleet.Load(dir)
+		f, err := fleetdir.Load(dir)
 		require.NoError(t, err)
 		return f.Revision()
 	}
@@ -135,7 +135,7 @@ edge-configs/capacitors.yaml:4: target_power_factor: 2 is outside -1 to 1; write
 		t.Run(name, func(t *testing.T) {
 			dir := copyGood(t)
 			tt.change(t, dir)
-			f, err := fleet.Load(dir)
+			f, err := fleetdir.Load(dir)
 			require.Nil(t, f, "all or nothing")
 			require.EqualError(t, err, tt.want)
 		})
@@ -144,6 +144,6 @@ edge-configs/capacitors.yaml:4: target_power_factor: 2 is outside -1 to 1; write
 
 func TestDirectoryWithoutFleetFileSaysWhatIsMissing(t *testing.T) {
 	dir := t.TempDir()
-	_, err := fleet.Load(dir)
+	_, err := fleetdir.Load(dir)
 	require.ErrorContains(t, err, "fleet.yaml is not there; a fleet directory has a fleet.yaml")
 }

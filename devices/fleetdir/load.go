@@ -1,4 +1,4 @@
-package fleet
+package fleetdir
 
 import (
 	"crypto/sha256"

@@ -1,4 +1,4 @@
-package fleet_test
+package fleetdir_test
 
 import (
 	"os"
@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"edgefleet/devices/fleet"
+	"edgefleet/devices/fleetdir"
 )
 
 // TestTheExamplesOfTheReferenceLoad writes every YAML block of the reference
@@ -24,7 +24,7 @@ func TestTheExamplesOfTheReferenceLoad(t *testing.T) {
 		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
 		require.NoError(t, os.WriteFile(file, b[2], 0o644))
 	}
-	loaded, err := fleet.Load(dir)
+	loaded, err := fleetdir.Load(dir)
 	require.NoError(t, err)
 	d, p, err := loaded.Device("edge-001")
 	require.NoError(t, err)
