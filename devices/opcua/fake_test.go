@@ -83,13 +83,16 @@ type fake struct {
 	status map[string]ua.StatusCode
 	// change alters an answer before it is encoded, raw the chunk before it is
 	// sent; raw returns false when the connection shall end.
-	change map[string]func(res ua.Response) ua.Response
-	raw    map[string]func(c net.Conn, chunk []byte) bool
-	seen   []string // "HEL", "OPN", "GetEndpoints", "Read 2", ...
-	conns  map[net.Conn]bool
-	dials  int
-	logins []any
-	done   sync.WaitGroup
+	change        map[string]func(res ua.Response) ua.Response
+	raw           map[string]func(c net.Conn, chunk []byte) bool
+	seen          []string // "HEL", "OPN", "GetEndpoints", "Read 2", ...
+	conns         map[net.Conn]bool
+	dials         int
+	logins        []any
+	nonce         []byte   // of the last session
+	urls          []string // of the greetings
+	plainPassword bool     // passwords need no encryption of their own
+	done          sync.WaitGroup
 }
 
 func newFake(t testing.TB, policy string, mode ua.MessageSecurityMode) *fake {
@@ -233,6 +236,11 @@ func (s *fake) serve(conn net.Conn) {
 		ok := false
 		switch string(chunk[:3]) {
 		case "HEL":
+			greeting := new(uacp.Hello)
+			_, _ = greeting.Decode(chunk[8:])
+			s.mu.Lock()
+			s.urls = append(s.urls, greeting.EndpointURL)
+			s.mu.Unlock()
 			ack, _ := (&uacp.Acknowledge{ReceiveBufSize: 65535, SendBufSize: 65535}).Encode()
 			ok = s.reply(c, "HEL", frame("ACKF", ack))
 		case "OPN":
@@ -318,6 +326,9 @@ func (s *fake) opened(c *fakeConn, chunk []byte) bool {
 	if err != nil {
 		return false
 	}
+	if c.policy != s.policy {
+		return s.reply(c, "OPNlook", sealed)
+	}
 	return s.reply(c, "OPN", sealed)
 }
 
@@ -353,7 +364,7 @@ func (s *fake) altered(step string, res ua.Response) ua.Response {
 	return out
 }
 
-func fault_(status ua.StatusCode) func(ua.Response) ua.Response {
+func faulty(status ua.StatusCode) func(ua.Response) ua.Response {
 	return func(ua.Response) ua.Response {
 		h := header(0)
 		h.ServiceResult = status
@@ -387,6 +398,10 @@ func (s *fake) message(c *fakeConn, chunk []byte) bool {
 }
 
 func (s *fake) offers() []*ua.EndpointDescription {
+	secret := ua.SecurityPolicyURIBasic256Sha256
+	if s.plainPassword {
+		secret = ua.SecurityPolicyURINone
+	}
 	return []*ua.EndpointDescription{{
 		EndpointURL:         "opc.tcp://192.0.2.1:4840/plant",
 		Server:              &ua.ApplicationDescription{ApplicationURI: serverURI, ProductURI: "urn:test:product", ApplicationName: ua.NewLocalizedText("fake")},
@@ -395,12 +410,11 @@ func (s *fake) offers() []*ua.EndpointDescription {
 		SecurityPolicyURI:   s.policy,
 		TransportProfileURI: "http://opcfoundation.org/UA-Profile/Transport/uatcp-uasc-uabinary",
 		UserIdentityTokens: []*ua.UserTokenPolicy{{PolicyID: "anon", TokenType: ua.UserTokenTypeAnonymous},
-			{PolicyID: "name", TokenType: ua.UserTokenTypeUserName, SecurityPolicyURI: ua.SecurityPolicyURIBasic256Sha256},
+			{PolicyID: "name", TokenType: ua.UserTokenTypeUserName, SecurityPolicyURI: secret},
 			{PolicyID: "cert", TokenType: ua.UserTokenTypeCertificate, SecurityPolicyURI: ua.SecurityPolicyURIBasic256Sha256}},
 	}}
 }
 
-// sessionNonce is what the fake's clients sign and encrypt with.
 func (s *fake) handle(c *fakeConn, req ua.Request, kind string) (ua.Response, string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -408,7 +422,8 @@ func (s *fake) handle(c *fakeConn, req ua.Request, kind string) (ua.Response, st
 	case *ua.GetEndpointsRequest:
 		return &ua.GetEndpointsResponse{Endpoints: s.offers()}, kind
 	case *ua.CreateSessionRequest:
-		c.nonce = make([]byte, 32)
+		c.nonce, _ = newNonce()
+		s.nonce = c.nonce
 		res := &ua.CreateSessionResponse{SessionID: ua.NewNumericNodeID(1, 1), AuthenticationToken: ua.NewStringNodeID(1, "secret"),
 			ServerNonce: c.nonce, ServerCertificate: s.cert.Raw, ServerEndpoints: s.offers(), ServerSignature: &ua.SignatureData{}}
 		if c.keys != nil {
@@ -422,7 +437,7 @@ func (s *fake) handle(c *fakeConn, req ua.Request, kind string) (ua.Response, st
 	case *ua.ReadRequest:
 		step := fmt.Sprintf("Read %d", len(q.NodesToRead))
 		if s.limit > 0 && len(q.NodesToRead) > s.limit {
-			return fault_(ua.StatusBadTooManyOperations)(nil), step
+			return faulty(ua.StatusBadTooManyOperations)(nil), step
 		}
 		res := &ua.ReadResponse{}
 		for _, n := range q.NodesToRead {
@@ -432,7 +447,7 @@ func (s *fake) handle(c *fakeConn, req ua.Request, kind string) (ua.Response, st
 	case *ua.WriteRequest:
 		step := fmt.Sprintf("Write %d", len(q.NodesToWrite))
 		if s.limit > 0 && len(q.NodesToWrite) > s.limit {
-			return fault_(ua.StatusBadTooManyOperations)(nil), step
+			return faulty(ua.StatusBadTooManyOperations)(nil), step
 		}
 		res := &ua.WriteResponse{}
 		for _, n := range q.NodesToWrite {
@@ -446,7 +461,7 @@ func (s *fake) handle(c *fakeConn, req ua.Request, kind string) (ua.Response, st
 	case *ua.CloseSessionRequest:
 		return &ua.CloseSessionResponse{}, kind
 	}
-	return fault_(ua.StatusBadServiceUnsupported)(nil), kind
+	return faulty(ua.StatusBadServiceUnsupported)(nil), kind
 }
 
 func (s *fake) read(n *ua.ReadValueID) *ua.DataValue {

@@ -1,0 +1,424 @@
+package opcua
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gopcua/opcua/ua"
+	"github.com/stretchr/testify/require"
+
+	"edgefleet/devices"
+)
+
+func say(b []byte) func(net.Conn, []byte) bool {
+	return func(c net.Conn, _ []byte) bool {
+		_, err := c.Write(b)
+		return err == nil
+	}
+}
+
+// sayAndCut says so much of the honest answer and hangs up.
+func sayAndCut(part float64) func(net.Conn, []byte) bool {
+	return func(c net.Conn, chunk []byte) bool {
+		_, _ = c.Write(chunk[:int(part*float64(len(chunk)))])
+		return false
+	}
+}
+
+// hang says so much of the honest answer, and nothing more until the client
+// hangs up.
+func hang(part float64) func(net.Conn, []byte) bool {
+	return func(c net.Conn, chunk []byte) bool {
+		_, _ = c.Write(chunk[:int(part*float64(len(chunk)))])
+		_, _ = io.Copy(io.Discard, c)
+		return false
+	}
+}
+
+func dribble(c net.Conn, chunk []byte) bool {
+	for i := range chunk {
+		if _, err := c.Write(chunk[i : i+1]); err != nil {
+			return false
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return true
+}
+
+// edit changes the honest answer.
+func edit(change func(chunk []byte) []byte) func(net.Conn, []byte) bool {
+	return func(c net.Conn, chunk []byte) bool {
+		_, err := c.Write(change(bytes.Clone(chunk)))
+		return err == nil
+	}
+}
+
+func setSize(n uint32) func([]byte) []byte {
+	return func(chunk []byte) []byte {
+		binary.LittleEndian.PutUint32(chunk[4:], n)
+		return chunk
+	}
+}
+
+// cropped is a chunk with a size that belongs to what is left of it.
+func cropped(n int) func([]byte) []byte {
+	return func(chunk []byte) []byte { return setSize(uint32(min(n, len(chunk))))(chunk[:min(n, len(chunk))]) }
+}
+
+func errorMessage(status ua.StatusCode) []byte {
+	b := binary.LittleEndian.AppendUint32(nil, uint32(status))
+	return frame("ERRF", append(b, 3, 0, 0, 0, 'w', 'h', 'y'))
+}
+
+// TestHostileServer lets a server misbehave once, at every step of a
+// connection under full security, in every way, and requires the right kind of
+// error for a read and a write, and that the next call is as good as new.
+func TestHostileServer(t *testing.T) {
+	const brief = 200 * time.Millisecond
+	ways := []struct {
+		name  string
+		bad   func(net.Conn, []byte) bool
+		brief bool
+		kind  devices.Kind
+	}{
+		{"hangs up", sayAndCut(0), false, devices.Unreachable},
+		{"hangs up in the middle", sayAndCut(0.5), false, devices.Unreachable},
+		{"hangs up in the header", func(c net.Conn, chunk []byte) bool { _, _ = c.Write(chunk[:5]); return false }, false, devices.Unreachable},
+		{"hangs", hang(0), true, devices.Unreachable},
+		{"hangs in the middle", hang(0.5), true, devices.Unreachable},
+		{"dribbles for longer than the time-out", dribble, true, devices.Unreachable},
+		{"speaks HTTP", say([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")), false, devices.Rejected},
+		{"states no size", edit(setSize(0)), false, devices.Rejected},
+		{"states a size without a header", edit(setSize(7)), false, devices.Rejected},
+		{"states a size over the limit", edit(setSize(maxChunk + 1)), false, devices.Rejected},
+		{"states the largest size", edit(setSize(1<<32 - 1)), false, devices.Rejected},
+		{"sends an empty chunk", edit(cropped(8)), false, devices.Rejected},
+		{"sends nothing but an error", say(errorMessage(ua.StatusBadTCPServerTooBusy)), false, devices.Busy},
+		{"sends an error that is none", say(errorMessage(ua.StatusOK)), false, devices.Rejected},
+		{"sends half an error", say(frame("ERRF", []byte{0, 0})), false, devices.Rejected},
+		{"closes the channel", say(frame("CLOF", make([]byte, 16))), false, devices.Rejected},
+	}
+	for _, step := range []string{"HEL", "OPNlook", "GetEndpoints", "OPN", "CreateSession", "ActivateSession", "Read", "Write"} {
+		for _, way := range ways {
+			t.Run(step+" "+way.name, func(t *testing.T) {
+				t.Parallel()
+				s := newFake(t, ua.SecurityPolicyURIBasic256Sha256, ua.MessageSecurityModeSignAndEncrypt)
+				s.set("ns=1;s=a", int32(7))
+				s.nodes["ns=1;s=a"] = int32(7)
+				ep := s.endpoint()
+				patient := ep
+				if way.brief {
+					ep.ConnectTimeout, ep.ResponseTimeout = brief, brief
+				}
+				d, l := open(t, Options{}, ep)
+				s.once(step, way.bad)
+				var err error
+				want := way.kind
+				if step == "Write" {
+					p := set("a", devices.Int32, int64(8))
+					p.Point.OPCUA.Type = "Int32"
+					err = l.Write(t.Context(), []devices.Setting{p})
+					want = devices.Indeterminate
+				} else {
+					_, err = l.Read(t.Context(), []devices.Point{at("a", devices.Int32)})
+				}
+				require.Equal(t, want, devices.KindOf(err), "%v", err)
+
+				next, err := d.Open(t.Context(), patient)
+				require.NoError(t, err)
+				defer next.Close()
+				_, err = next.Read(t.Context(), []devices.Point{at("a", devices.Int32)})
+				require.NoError(t, err)
+			})
+		}
+	}
+}
+
+// TestForgedAnswers changes answers of a server under full security as
+// somebody in between could.
+func TestForgedAnswers(t *testing.T) {
+	flip := func(at int) func([]byte) []byte {
+		return func(chunk []byte) []byte {
+			if at < 0 {
+				at += len(chunk)
+			}
+			chunk[at] ^= 1
+			return chunk
+		}
+	}
+	for _, mode := range []ua.MessageSecurityMode{ua.MessageSecurityModeSign, ua.MessageSecurityModeSignAndEncrypt} {
+		for name, c := range map[string]struct {
+			step string
+			edit func([]byte) []byte
+			kind devices.Kind
+		}{
+			"the opening, last byte":              {"OPN", flip(-1), devices.Auth},
+			"the opening, in the middle":          {"OPN", flip(-300), devices.Auth},
+			"the opening, its policy":             {"OPN", flip(20), devices.Auth},
+			"the opening, its certificate":        {"OPN", flip(200), devices.Auth},
+			"the opening, without its content":    {"OPN", func(b []byte) []byte { return cropped(len(b) - 512)(b) }, devices.Auth},
+			"the opening, cut to a block":         {"OPN", func(b []byte) []byte { return cropped(len(b) - 256)(b) }, devices.Auth},
+			"the opening, not a block":            {"OPN", func(b []byte) []byte { return cropped(len(b) - 1)(b) }, devices.Auth},
+			"the session, last byte":              {"CreateSession", flip(-1), devices.Auth},
+			"the session, first byte":             {"CreateSession", flip(16), devices.Auth},
+			"a value, last byte":                  {"Read", flip(-1), devices.Auth},
+			"a value, its channel":                {"Read", flip(8), devices.Rejected},
+			"a value, its token":                  {"Read", flip(12), devices.Rejected},
+			"a value, as an intermediate chunk":   {"Read", func(b []byte) []byte { b[3] = 'C'; return b }, devices.Auth},
+			"a value, shorter than its signature": {"Read", cropped(16 + 16), devices.Auth},
+			"a value, nothing left of it":         {"Read", cropped(16), devices.Auth},
+			"a value, sent twice":                 {"Read", nil, ""},
+		} {
+			t.Run(modeName(mode)+" "+name, func(t *testing.T) {
+				t.Parallel()
+				s := newFake(t, ua.SecurityPolicyURIBasic256Sha256, mode)
+				s.set("ns=1;s=a", int32(7))
+				_, l := open(t, Options{}, s.endpoint())
+				read := func() error {
+					_, err := l.Read(t.Context(), []devices.Point{at("a", devices.Int32)})
+					return err
+				}
+				if c.edit == nil {
+					s.once("Read", func(c net.Conn, chunk []byte) bool {
+						_, err := c.Write(slices.Concat(chunk, chunk))
+						return err == nil
+					})
+					// The second copy is found before the next request, or
+					// taken for its answer and refused.
+					_ = read()
+					require.NoError(t, read())
+					return
+				}
+				s.once(c.step, edit(c.edit))
+				err := read()
+				require.Equal(t, c.kind, devices.KindOf(err), "%v", err)
+				require.NoError(t, read())
+			})
+		}
+	}
+}
+
+// TestLyingServer lets a server that has the right key say the wrong things.
+func TestLyingServer(t *testing.T) {
+	stranger, strangerKey := identityOf(t, "urn:test:stranger")
+	for name, c := range map[string]struct {
+		step   string
+		change func(res ua.Response) ua.Response
+		kind   devices.Kind
+		words  string
+	}{
+		"a short nonce for the channel": {"OPN", func(res ua.Response) ua.Response {
+			res.(*ua.OpenSecureChannelResponse).ServerNonce = []byte{1}
+			return res
+		}, devices.Auth, "nonce has 1 bytes"},
+		"no nonce for the channel": {"OPN", func(res ua.Response) ua.Response {
+			res.(*ua.OpenSecureChannelResponse).ServerNonce = nil
+			return res
+		}, devices.Auth, "nonce has 0 bytes"},
+		"a signature of the session that is wrong": {"CreateSession", func(res ua.Response) ua.Response {
+			res.(*ua.CreateSessionResponse).ServerSignature.Signature[3] ^= 1
+			return res
+		}, devices.Auth, "signature of the session is wrong"},
+		"no signature of the session": {"CreateSession", func(res ua.Response) ua.Response {
+			res.(*ua.CreateSessionResponse).ServerSignature = &ua.SignatureData{}
+			return res
+		}, devices.Auth, "signature of the session is wrong"},
+		"a session of another certificate, well signed": {"CreateSession", func(res ua.Response) ua.Response {
+			r := res.(*ua.CreateSessionResponse)
+			r.ServerCertificate = stranger.Raw
+			r.ServerSignature, _ = sign(ua.SecurityPolicyURIBasic256Sha256, strangerKey, stranger, make([]byte, 32))
+			return r
+		}, devices.Auth, "not the one that was enrolled"},
+		"a session without a certificate": {"CreateSession", func(res ua.Response) ua.Response {
+			res.(*ua.CreateSessionResponse).ServerCertificate = nil
+			return res
+		}, devices.Auth, "not the one that was enrolled"},
+		"a short nonce for the session": {"CreateSession", func(res ua.Response) ua.Response {
+			res.(*ua.CreateSessionResponse).ServerNonce = make([]byte, 8)
+			return res
+		}, devices.Auth, "nonce has 8 bytes"},
+		"a session that is another answer": {"CreateSession", func(ua.Response) ua.Response { return &ua.ReadResponse{} }, devices.Rejected, "does not belong to the request"},
+		"a fault without a reason":         {"Read", faulty(ua.StatusOK), devices.Rejected, "does not belong to the request"},
+		"an answer to another request": {"Read", func(res ua.Response) ua.Response {
+			res.Header().RequestHandle = 77
+			return res
+		}, devices.Rejected, "is to request 77"},
+		"more values than were asked for": {"Read", func(ua.Response) ua.Response {
+			return &ua.ReadResponse{Results: []*ua.DataValue{{}, {}, {}}}
+		}, devices.Rejected, "3 results, for 1 nodes"},
+		"no value": {"Read", func(ua.Response) ua.Response { return &ua.ReadResponse{} }, devices.Rejected, "0 results, for 1 nodes"},
+		"no endpoints": {"GetEndpoints", func(ua.Response) ua.Response { return &ua.GetEndpointsResponse{} },
+			devices.Auth, "no longer offers Basic256Sha256/SignAndEncrypt"},
+		"only an endpoint without security": {"GetEndpoints", func(res ua.Response) ua.Response {
+			e := res.(*ua.GetEndpointsResponse).Endpoints[0]
+			e.SecurityPolicyURI, e.SecurityMode = ua.SecurityPolicyURINone, ua.MessageSecurityModeNone
+			return res
+		}, devices.Auth, "but None/None; nothing else is used"},
+		"an endpoint with another certificate": {"GetEndpoints", func(res ua.Response) ua.Response {
+			res.(*ua.GetEndpointsResponse).Endpoints[0].ServerCertificate = stranger.Raw
+			return res
+		}, devices.Auth, "not the enrolled one"},
+		"an endpoint with garbage for a certificate": {"GetEndpoints", func(res ua.Response) ua.Response {
+			res.(*ua.GetEndpointsResponse).Endpoints[0].ServerCertificate = []byte("garbage")
+			return res
+		}, devices.Auth, "cannot be read"},
+		"an endpoint without a certificate": {"GetEndpoints", func(res ua.Response) ua.Response {
+			res.(*ua.GetEndpointsResponse).Endpoints[0].ServerCertificate = nil
+			return res
+		}, devices.Auth, "shows no certificate"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newFake(t, ua.SecurityPolicyURIBasic256Sha256, ua.MessageSecurityModeSignAndEncrypt)
+			_, l := open(t, Options{}, s.endpoint())
+			s.answer(c.step, c.change)
+			_, err := l.Read(t.Context(), []devices.Point{{Name: "state", Type: devices.Int32, OPCUA: &devices.NodeAddress{ID: "i=2259"}}})
+			require.Equal(t, c.kind, devices.KindOf(err), "%v", err)
+			require.ErrorContains(t, err, c.words)
+			s.answer(c.step, nil)
+			require.NoError(t, l.Ping(t.Context()))
+		})
+	}
+}
+
+// answerHead is the length of what stands before the results of an answer of
+// the fake without security.
+const answerHead = channelHeader + 4 + 8 + 4 + 28
+
+// bomb replaces the results of an answer.
+func bomb(results []byte) func(net.Conn, []byte) bool {
+	return edit(func(chunk []byte) []byte {
+		out := append(chunk[:answerHead], results...)
+		return setSize(uint32(len(out)))(out)
+	})
+}
+
+func le32(n uint32) []byte { return binary.LittleEndian.AppendUint32(nil, n) }
+
+// TestBombs sends answers that would make a trusting decoder take memory, time
+// or stack without end.
+func TestBombs(t *testing.T) {
+	one := append(le32(1), 1) // one result with a value
+	for name, b := range map[string][]byte{
+		"2^31 results":                         le32(1<<31 - 1),
+		"2^32-2 results":                       le32(1<<32 - 2),
+		"a text of 2^31 bytes":                 slices.Concat(one, []byte{12}, le32(1<<31-1)),
+		"a text of -2 bytes":                   slices.Concat(one, []byte{12}, le32(1<<32-2)),
+		"an array of 2^31 numbers":             slices.Concat(one, []byte{0x80 | 6}, le32(1<<31-1)),
+		"an array of -2 numbers":               slices.Concat(one, []byte{0x80 | 6}, le32(1<<32-2)),
+		"2^31 dimensions":                      slices.Concat(one, []byte{0xC0 | 6}, le32(0), le32(1<<31-1)),
+		"values inside values":                 slices.Concat(one, bytes.Repeat([]byte{24}, 60_000)),
+		"arrays inside arrays":                 slices.Concat(one, bytes.Repeat(append([]byte{0x80 | 24}, le32(1)...), 10_000)),
+		"data values inside data values":       slices.Concat(one, bytes.Repeat([]byte{23, 1}, 30_000)),
+		"diagnostics inside diagnostics":       slices.Concat(one, []byte{25}, bytes.Repeat([]byte{0x40}, 60_000)),
+		"diagnostics of the results":           slices.Concat(one, []byte{1, 1}, le32(1<<31-1)),
+		"a structure of 2^31 bytes":            slices.Concat(one, []byte{22, 0, 1, 1}, le32(1<<31-1)),
+		"a type that is not there":             slices.Concat(one, []byte{31}),
+		"a null value that has dimensions":     slices.Concat(one, []byte{0x40}, le32(1<<31-1)),
+		"a node ID of a form that is not":      slices.Concat(one, []byte{17, 0x3F}),
+		"a structure of a form that is not":    slices.Concat(one, []byte{22, 0, 1, 9}),
+		"an array of values, each of an array": slices.Concat(one, []byte{0x80 | 24}, le32(60_000), bytes.Repeat([]byte{0x80}, 60_000)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := plain(t)
+			_, l := open(t, Options{}, s.endpoint())
+			s.once("Read", bomb(b))
+			_, err := l.Read(t.Context(), []devices.Point{{Name: "state", Type: devices.Int32, OPCUA: &devices.NodeAddress{ID: "i=2259"}}})
+			require.Equal(t, devices.Rejected, devices.KindOf(err), "%v", err)
+			require.Less(t, len(err.Error()), 400)
+			require.NoError(t, l.Ping(t.Context()))
+		})
+	}
+}
+
+// TestFramesThatDoNotFollow changes the numbers that bind an answer to its
+// request.
+func TestFramesThatDoNotFollow(t *testing.T) {
+	set := func(at int, n uint32) func([]byte) []byte {
+		return func(chunk []byte) []byte {
+			binary.LittleEndian.PutUint32(chunk[at:], n)
+			return chunk
+		}
+	}
+	endless := func(c net.Conn, chunk []byte) bool {
+		// As many intermediate chunks as the client is willing to take.
+		for number := binary.LittleEndian.Uint32(chunk[16:]); ; number++ {
+			part := set(16, number)(bytes.Clone(chunk))
+			part[3] = 'C'
+			if _, err := c.Write(part); err != nil {
+				return false
+			}
+		}
+	}
+	huge := func(c net.Conn, chunk []byte) bool {
+		for number := binary.LittleEndian.Uint32(chunk[16:]); ; number++ {
+			part := setSize(maxChunk)(append(set(16, number)(bytes.Clone(chunk)), make([]byte, maxChunk-len(chunk))...))
+			part[3] = 'C'
+			if _, err := c.Write(part); err != nil {
+				return false
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		raw   func(net.Conn, []byte) bool
+		words string
+	}{
+		"another channel":            {edit(set(8, 99)), "of channel 99"},
+		"another token":              {edit(set(12, 99)), "token 99"},
+		"a repeated sequence number": {edit(set(16, 1)), "follows chunk"},
+		"another request":            {edit(set(20, 99)), "request 99"},
+		"an unknown place":           {edit(func(b []byte) []byte { b[3] = 'X'; return b }), `the place 'X'`},
+		"an abort without a reason":  {edit(func(b []byte) []byte { b[3] = 'A'; return cropped(24)(b) }), "abort without a reason"},
+		"chunks without end":         {endless, "chunks"},
+		"a message without end":      {huge, "more than 1048576 bytes"},
+		"an opening in between":      {edit(func(b []byte) []byte { copy(b, "OPN"); return b }), `"OPNF"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := plain(t)
+			_, l := open(t, Options{}, s.endpoint())
+			require.NoError(t, l.Ping(t.Context()))
+			s.once("Read", c.raw)
+			_, err := l.Read(t.Context(), []devices.Point{{Name: "state", Type: devices.Int32, OPCUA: &devices.NodeAddress{ID: "i=2259"}}})
+			require.Equal(t, devices.Rejected, devices.KindOf(err), "%v", err)
+			require.ErrorContains(t, err, c.words)
+			require.NoError(t, l.Ping(t.Context()))
+		})
+	}
+}
+
+func TestGreetingsThatNoServerSends(t *testing.T) {
+	greeting := func(version, receive, send uint32) []byte {
+		return frame("ACKF", slices.Concat(le32(version), le32(receive), le32(send), le32(0), le32(0)))
+	}
+	for name, c := range map[string]struct {
+		raw   []byte
+		kind  devices.Kind
+		words string
+	}{
+		"a buffer of four bytes":  {greeting(0, 4, 4), devices.Rejected, "takes chunks of 4 bytes"},
+		"a buffer of no bytes":    {greeting(0, 65535, 0), devices.Rejected, "sends 0"},
+		"a later version":         {greeting(1, 65535, 65535), devices.Unsupported, "version 1 of the protocol"},
+		"too short":               {frame("ACKF", le32(0)), devices.Rejected, "ends too early"},
+		"a message":               {frame("MSGF", make([]byte, 16)), devices.Rejected, `"MSGF"`},
+		"words that are not ours": {frame("ERRF", slices.Concat(le32(uint32(ua.StatusBadTCPInternalError)), le32(5), []byte("a\x00\nb\xff"))), devices.Unreachable, `"a  b`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := plain(t)
+			_, l := open(t, Options{}, s.endpoint())
+			s.once("HEL", say(c.raw))
+			err := l.Ping(t.Context())
+			require.Equal(t, c.kind, devices.KindOf(err), "%v", err)
+			require.ErrorContains(t, err, c.words)
+			require.False(t, strings.ContainsAny(err.Error(), "\n\x00"))
+			require.NoError(t, l.Ping(t.Context()))
+		})
+	}
+}
