@@ -127,7 +127,7 @@ func (c *conn) exec(ctx context.Context, timeout time.Duration, line, stdin stri
 		c.drop()
 		return result{}, &fault{kind: devices.Rejected, err: fmt.Errorf("%w, which is %d bytes", errOverflow, limit)}
 	}
-	r := result{stdout: stdout.text(), stderr: stderr.text()}
+	r := result{stdout: stdout.text(), stderr: withoutHome(stderr.text())}
 	var exit *ssh.ExitError
 	if errors.As(err, &exit) {
 		r.status, r.signal = exit.ExitStatus(), exit.Signal()
@@ -191,6 +191,15 @@ func (c *conn) run(ctx context.Context, cmd *devices.HostCommand, candidate stri
 		return r, f
 	}
 	return r, sudoFault(r, cmd.Become)
+}
+
+// withoutHome removes what sshd itself says before each command when the
+// log-in has no home directory: it is not the command's.
+func withoutHome(stderr string) string {
+	if line, rest, ok := strings.Cut(stderr, "\n"); ok && strings.HasPrefix(line, "Could not chdir to home directory ") {
+		return rest
+	}
+	return stderr
 }
 
 // sudoFault finds out that it was sudo that said no, and not the command.

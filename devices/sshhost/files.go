@@ -77,10 +77,15 @@ func (c *conn) files(ctx context.Context, ep *devices.Endpoint, become bool) (*f
 	})
 	var none *noServer
 	switch {
-	case errors.As(err, &none) && become && strings.HasPrefix(strings.TrimSpace(stderr.text()), "sudo: "):
-		return nil, sudoFault(result{status: 1, stderr: stderr.text()}, true)
-	case errors.As(err, &none) && (stderr.text() != "" || !lostErr(none.err)):
-		return nil, &fault{kind: devices.Unsupported, err: fmt.Errorf("the host has no file transfer (SFTP): %w %s", none.err, excerpt(stderr.text()))}
+	case errors.As(err, &none):
+		said := withoutHome(stderr.text())
+		if f := sudoFault(result{status: 1, stderr: said}, become); f != nil {
+			return nil, f
+		}
+		if said == "" && lostErr(none.err) && !strings.Contains(none.Error(), "subsystem request failed") {
+			return nil, c.sessionFault(ctx, none.err, f.timeout)
+		}
+		return nil, &fault{kind: devices.Unsupported, err: fmt.Errorf("the host has no file transfer (SFTP): %w %s", none.err, excerpt(said))}
 	case err != nil:
 		return nil, c.sessionFault(ctx, err, f.timeout)
 	}
