@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
@@ -80,6 +81,22 @@ func TestRecordHistories(t *testing.T) {
 			require.NoError(t, err, "record it with make record")
 		})
 	}
+}
+
+// retries returns when an activity of the run has failed, and no other one
+// runs.
+func (s *site) retries(run sdkclient.WorkflowRun) {
+	s.t.Helper()
+	until(s.t, patience, func() error {
+		d, err := s.temporal.DescribeWorkflowExecution(s.t.Context(), run.GetID(), run.GetRunID())
+		if err != nil {
+			return err
+		}
+		if pending := d.GetPendingActivities(); len(pending) != 1 || pending[0].GetLastFailure() == nil {
+			return fmt.Errorf("%s has these activities: %v", run.GetID(), pending)
+		}
+		return nil
+	})
 }
 
 // history waits for the end of a run and returns all of its events.
@@ -237,6 +254,18 @@ func recordings() []recording {
 	asks := func(in contract.InspectInput) func(s *site) sdkclient.WorkflowRun {
 		return func(s *site) sdkclient.WorkflowRun { return s.ask(in) }
 	}
+	onboards := func(devices ...string) func(s *site) sdkclient.WorkflowRun {
+		return func(s *site) sdkclient.WorkflowRun {
+			run, err := s.temporal.ExecuteWorkflow(s.t.Context(), sdkclient.StartWorkflowOptions{
+				ID: "onboard/" + devices[0], TaskQueue: contract.TaskQueue, WorkflowExecutionTimeout: 10 * time.Minute,
+			}, contract.WorkflowOnboard, contract.OnboardInput{
+				Selection: contract.Selection{IDs: devices}, Reason: "a test",
+				Actor: contract.Actor{Kind: contract.ActorOperator, Name: "ann"},
+			})
+			require.NoError(s.t, err)
+			return run
+		}
+	}
 	var first sdkclient.WorkflowRun
 	var late alert
 	return []recording{
@@ -275,6 +304,14 @@ func recordings() []recording {
 		{"remediate-every-builtin", completed, byHand("edge-010", everyBuiltin), nil},
 		{"remediate-runbook-with-a-bug", failed, byHand("edge-011", "def heal(device_id):\n    return device_id + 1\n"), nil},
 		{"remediate-unknown-device", failed, byHand("edge-999", looksOnly), nil},
+		{"onboard-two-devices", completed, onboards("edge-013", "edge-014"), nil},
+		{"onboard-cancelled-beside-a-dark-device", canceled, func(s *site) sdkclient.WorkflowRun {
+			breaks(s, "edge-015", true, sim.FaultOffline)
+			return onboards("edge-015", "edge-016")(s)
+		}, func(s *site, run sdkclient.WorkflowRun) {
+			s.retries(run)
+			require.NoError(s.t, s.temporal.CancelWorkflow(s.t.Context(), run.GetID(), run.GetRunID()))
+		}},
 		{"inspect-probe", completed, asks(contract.InspectInput{Question: contract.AskDeviceProbe, Device: &contract.DeviceQuery{ID: "edge-012"}}), nil},
 		{"inspect-audit-verify", completed, asks(contract.InspectInput{Question: contract.AskAuditVerify, Verify: &contract.AuditVerifyQuery{}}), nil},
 		{"inspect-unknown-device", failed, asks(contract.InspectInput{Question: contract.AskDeviceDrift, Device: &contract.DeviceQuery{ID: "edge-999"}}), nil},
