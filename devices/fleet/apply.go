@@ -27,7 +27,9 @@ type ApplyReport struct {
 	DeviceID string
 	// Baseline and Version are empty when no baseline selects the device.
 	Baseline, Version string
-	// Changed holds what this operation changed, over all its attempts.
+	// Changed holds what this operation changed, over all its attempts. Beside
+	// an error it holds what the operation may have changed: what its intent
+	// names, when the intent was recorded.
 	Changed []SettingDrift
 	// Confirmed counts the settings of Changed that an attempt that died had
 	// already written, found by reading.
@@ -76,7 +78,9 @@ func (o *Operator) apply(ctx context.Context, id string, desired baseline.Desire
 	a := &apply{desired: desired, journal: j, progress: progress,
 		report: ApplyReport{DeviceID: id, Baseline: desired.Baseline, Version: desired.Version}}
 	if prior != nil && prior.Outcome == Unknown {
-		return ApplyReport{}, &devices.Error{Kind: devices.Rejected, Device: id, Op: "write settings", Err: errors.New(prior.Detail)}
+		a.change = prior.Change
+		a.reportAll()
+		return a.report, &devices.Error{Kind: devices.Rejected, Device: id, Op: "write settings", Err: errors.New(prior.Detail)}
 	}
 	if prior != nil && prior.Outcome != "" {
 		a.change = prior.Change
@@ -92,7 +96,7 @@ func (o *Operator) apply(ctx context.Context, id string, desired baseline.Desire
 	defer a.link.Close()
 	say(progress, "reading the settings of %s", id)
 	if prior != nil {
-		a.change = prior.Change
+		a.change, a.promised = prior.Change, true
 		err = a.takeUp(ctx)
 	} else {
 		a.change = Change{Item: item, Action: ActionWriteSettings, Target: id, Within: writeWithin,
@@ -100,7 +104,11 @@ func (o *Operator) apply(ctx context.Context, id string, desired baseline.Desire
 		err = a.begin(ctx)
 	}
 	if err != nil {
-		return ApplyReport{}, err
+		a.report.Changed = nil
+		if a.promised {
+			a.reportAll()
+		}
+		return a.report, err
 	}
 	return a.report, nil
 }
@@ -122,6 +130,9 @@ type apply struct {
 	progress func(string)
 	change   Change
 	report   ApplyReport
+	// promised says that the journal has the intent, so that the device may
+	// have some of the change.
+	promised bool
 }
 
 // begin is the way of a first attempt.
@@ -197,6 +208,7 @@ func (a *apply) write(ctx context.Context, todo []devices.Setting) error {
 	if err := a.journal.Intent(ctx, a.change); err != nil {
 		return fmt.Errorf("%s: record the intent, so nothing was written: %w", a.ID, err)
 	}
+	a.promised = true
 	say(a.progress, "writing %s of %s", count(len(todo), "setting"), a.ID)
 	writeCtx, cancel := context.WithTimeout(ctx, a.change.Within)
 	err := a.link.Write(writeCtx, todo)

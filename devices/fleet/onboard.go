@@ -22,9 +22,10 @@ const (
 	PhaseVerify   Phase = "verify"
 )
 
-// PhaseTime is how long a phase took.
+// PhaseTime is when a phase began and how long it took.
 type PhaseTime struct {
 	Phase Phase
+	Began time.Time
 	Took  time.Duration
 }
 
@@ -37,7 +38,9 @@ type OnboardReport struct {
 	Identity map[string]string
 	// Baseline and Version are empty when no baseline selects the device.
 	Baseline, Version string
-	Changed           []SettingDrift
+	// Changed holds what was changed, or may have been when the phase that
+	// applies the baseline failed.
+	Changed []SettingDrift
 	// Failed is the phase that found something that trying again will not
 	// change, and Why in words; both are empty when the device is in service.
 	Failed Phase
@@ -52,7 +55,8 @@ type OnboardReport struct {
 // changes are taken back, where the device still has what was written.
 //
 // What a second attempt may find otherwise (a dark device, a busy one) is an
-// error; what it will find again is a report with Failed. Called again with
+// error, and the last of Phases is where it stands; what it will find again is
+// a report with Failed. Called again with
 // the journal of a call that died, it goes on from what the journal and the
 // device say, as ApplyBaseline does.
 //
@@ -72,16 +76,16 @@ func (o *Operator) Onboard(ctx context.Context, id string, j Journal, progress f
 		say(progress, "%s: %s", id, step.phase)
 		began := time.Now()
 		why, err := step.do(ctx)
-		b.report.Phases = append(b.report.Phases, PhaseTime{step.phase, time.Since(began)})
+		b.report.Phases = append(b.report.Phases, PhaseTime{step.phase, began, time.Since(began)})
 		if err != nil && retriable(err) {
-			return b.report, fmt.Errorf("%s: %w", step.phase, err)
+			return b.report, err
 		}
 		if err != nil {
 			why = err.Error()
 		}
 		if why != "" {
 			b.report.Failed, b.report.Why = step.phase, why
-			return b.report, b.undo(ctx)
+			return b.report, b.takeBack(ctx)
 		}
 	}
 	return b.report, nil
@@ -131,11 +135,12 @@ func (b *onboard) identify(ctx context.Context) (string, error) {
 	}
 	b.report.Identity = map[string]string{}
 	for i, p := range t.model.Identity {
-		text := p.Point.Text(got[i])
-		b.report.Identity[p.Point.Name] = text
+		b.report.Identity[p.Point.Name] = p.Point.Text(got[i])
+	}
+	for i, p := range t.model.Identity {
 		if p.Equals != nil && got[i] != p.Equals {
 			return fmt.Sprintf("the device at %s is not a %s: its %s is %q, and %q was expected; correct the fleet file, or find out which device this is",
-				t.Address, t.model.Name, p.Point.Name, text, p.Point.Text(p.Equals)), nil
+				t.Address, t.model.Name, p.Point.Name, p.Point.Text(got[i]), p.Point.Text(p.Equals)), nil
 		}
 	}
 	return "", nil
@@ -171,50 +176,78 @@ func (b *onboard) applyBaseline(ctx context.Context) (string, error) {
 	return "", err
 }
 
+// verify takes a device that does not answer for an error, where Verify has a
+// verdict: it may be restarting with its new settings, and is to be looked at
+// again before they are taken back.
 func (b *onboard) verify(ctx context.Context) (string, error) {
-	found, err := b.Verify(ctx, b.id)
+	t, err := b.open(ctx, b.id)
+	if err != nil {
+		return "", err
+	}
+	defer t.link.Close()
+	found, err := b.Operator.verify(ctx, t)
 	if err != nil || found.Healthy {
 		return "", err
 	}
 	return found.Detail, nil
 }
 
-// undo takes the changes back, where the device still has what was written:
-// what somebody else has changed meanwhile is theirs.
-func (b *onboard) undo(ctx context.Context) error {
+// takeBack undoes the changes of an onboarding that failed. When the device
+// refuses that, it is said beside the failure, whose cause stays the first.
+func (b *onboard) takeBack(ctx context.Context) error {
 	if len(b.report.Changed) == 0 {
 		return nil
 	}
+	err := b.undo(ctx)
+	switch {
+	case err != nil && retriable(err):
+		return fmt.Errorf("take back the changes, because %s: %w", b.report.Why, err)
+	case err != nil:
+		b.report.Why += "; its changes could not be taken back: " + err.Error()
+	case b.report.Undone:
+		b.report.Why += "; its changes were taken back"
+	}
+	return nil
+}
+
+// undo takes the changes back, where the device still has what was written:
+// what somebody else has changed meanwhile is theirs.
+func (b *onboard) undo(ctx context.Context) error {
 	d, p, err := b.fleet.Device(b.id)
 	if err != nil {
 		return err
 	}
+	say(b.progress, "%s: take back %s", b.id, count(len(b.report.Changed), "change"))
 	before := baseline.Desired{Baseline: b.report.Baseline, Version: "as found"}
 	var ours []devices.Value
 	for _, c := range b.report.Changed {
 		point, ok := p.Setting(c.Setting)
 		if !ok {
-			return fmt.Errorf("%s: take back the changes: the profile has no setting %s any more", b.id, c.Setting)
+			return b.cannot(fmt.Errorf("the profile has no setting %s any more", c.Setting))
 		}
 		old, err := point.ParseText(c.Got)
 		if err != nil {
-			return fmt.Errorf("%s: take back the changes: %w", b.id, err)
+			return b.cannot(err)
 		}
 		wrote, err := point.ParseText(c.Want)
 		if err != nil {
-			return fmt.Errorf("%s: take back the changes: %w", b.id, err)
+			return b.cannot(err)
 		}
 		before.Settings = append(before.Settings, devices.Setting{Point: point, Value: old})
 		ours = append(ours, wrote)
 	}
-	if before.Settings, err = b.stillOurs(ctx, before.Settings, ours); err != nil {
+	before.Settings, err = b.stillOurs(ctx, before.Settings, ours)
+	if err != nil || len(before.Settings) == 0 {
 		return err
 	}
-	if _, err := b.apply(ctx, d.ID, before, "take back "+itemOf(before), b.journal, b.progress); err != nil {
-		return fmt.Errorf("take back the changes: %w", err)
-	}
-	b.report.Undone = true
-	return nil
+	done, err := b.apply(ctx, d.ID, before, "take back "+itemOf(before), b.journal, b.progress)
+	b.report.Undone = err == nil && len(done.Changed) > 0
+	return err
+}
+
+// cannot is an error that asking again will not change.
+func (b *onboard) cannot(err error) error {
+	return &devices.Error{Kind: devices.Rejected, Device: b.id, Op: "take back the changes", Err: err}
 }
 
 // stillOurs keeps the settings that have what this onboarding wrote, or what
@@ -227,7 +260,7 @@ func (b *onboard) stillOurs(ctx context.Context, before []devices.Setting, wrote
 	defer t.link.Close()
 	got, err := t.read(ctx, points(before))
 	if err != nil {
-		return nil, fmt.Errorf("take back the changes: %w", err)
+		return nil, err
 	}
 	var keep []devices.Setting
 	for i, s := range before {
