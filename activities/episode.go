@@ -6,9 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 
 	"go.temporal.io/sdk/activity"
 	"go.uber.org/zap"
@@ -19,18 +16,16 @@ import (
 	"edgefleet/workflows/contract"
 )
 
-// maxRunbook bounds a runbook's source, in bytes.
-const maxRunbook = 256 << 10
-
-// begin takes the lease, opens the incident and reads the runbook. It reads
-// first: a runbook that is not there must not leave an incident behind.
+// begin takes the lease, opens the incident and brings the runbook, all of one
+// revision of the fleet. The runbook comes first: one that is not there must
+// not leave an incident behind.
 func (a *Activities) begin(ctx context.Context, in contract.BeginInput) (contract.BeginResult, error) {
-	op := a.deps.Operator()
-	d, _, err := op.Fleet().Device(in.DeviceID)
+	declared := a.deps.Operator().Fleet()
+	d, _, err := declared.Device(in.DeviceID)
 	if err != nil {
 		return contract.BeginResult{}, err
 	}
-	source, err := runbookSource(op.Fleet().Dir, in.Runbook)
+	source, err := runbookSource(declared, in.Runbook)
 	if err != nil {
 		return contract.BeginResult{}, permanent(contract.ErrConfig, err)
 	}
@@ -45,7 +40,7 @@ func (a *Activities) begin(ctx context.Context, in contract.BeginInput) (contrac
 	hash := sha256.Sum256([]byte(source))
 	return contract.BeginResult{
 		Device: wireDevice(d), LeaseToken: episode.Lease.Token, IncidentID: episode.Incident.ID,
-		Source: source, Hash: hex.EncodeToString(hash[:]), Revision: op.Fleet().Revision(),
+		Source: source, Hash: hex.EncodeToString(hash[:]), Revision: declared.Revision(),
 	}, nil
 }
 
@@ -99,35 +94,16 @@ func (a *Activities) Abandon(ctx context.Context, lease store.Lease) error {
 	return a.deps.Store.Reap(ctx, lease.DeviceID, lease.Token)
 }
 
-// runbookSource reads the runbook, unless the caller brought it along.
-func runbookSource(dir string, ref contract.RunbookRef) (string, error) {
+// runbookSource is the runbook of the loaded revision, unless the caller
+// brought one along.
+func runbookSource(f *fleetdir.Fleet, ref contract.RunbookRef) (string, error) {
 	if ref.Source != "" {
-		if len(ref.Source) > maxRunbook {
-			return "", fmt.Errorf("runbook %s has %d bytes, at most %d are allowed", ref.Path, len(ref.Source), maxRunbook)
+		if len(ref.Source) > fleetdir.MaxRunbook {
+			return "", fmt.Errorf("runbook %s has %d bytes, at most %d are allowed", ref.Path, len(ref.Source), fleetdir.MaxRunbook)
 		}
 		return ref.Source, nil
 	}
-	if !filepath.IsLocal(ref.Path) {
-		return "", fmt.Errorf("runbook %q: want a path inside the fleet directory's %s folder", ref.Path, fleetdir.RunbooksDir)
-	}
-	root, err := os.OpenRoot(filepath.Join(dir, fleetdir.RunbooksDir))
-	if err != nil {
-		return "", fmt.Errorf("runbook %s: %w", ref.Path, err)
-	}
-	defer root.Close() //nolint:errcheck // it was only read from
-	f, err := root.Open(ref.Path)
-	if err != nil {
-		return "", fmt.Errorf("runbook %s: %w; the routes name a file that the worker's fleet directory does not have", ref.Path, err)
-	}
-	defer f.Close()
-	source, err := io.ReadAll(io.LimitReader(f, maxRunbook+1))
-	if err != nil {
-		return "", fmt.Errorf("runbook %s: %w", ref.Path, err)
-	}
-	if len(source) > maxRunbook {
-		return "", fmt.Errorf("runbook %s has more than %d bytes", ref.Path, maxRunbook)
-	}
-	return string(source), nil
+	return f.Runbook(ref.Path)
 }
 
 func wireDevice(d inventory.Device) contract.Device {

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/temporal"
 
+	"edgefleet/devices/fleetdir"
 	"edgefleet/internal/store"
 	"edgefleet/workflows/contract"
 )
@@ -45,11 +46,12 @@ func TestARunbookIsReadFromItsFolderOnly(t *testing.T) {
 	p := newPlant(t)
 	p.write("secret.py", "def handle_device_offline(d): pass\n")
 	p.write("runbooks/sub/deep.py", "# deep\n")
-	p.write("runbooks/full.py", strings.Repeat("#", maxRunbook))
-	p.write("runbooks/large.py", strings.Repeat("#", maxRunbook+1))
+	p.write("runbooks/full.py", strings.Repeat("#", fleetdir.MaxRunbook))
+	p.write("runbooks/large.py", strings.Repeat("#", fleetdir.MaxRunbook+1))
 	require.NoError(t, os.Symlink(filepath.Join(p.dir, "secret.py"), filepath.Join(p.dir, "runbooks", "out.py")))
 	require.NoError(t, os.Symlink("../secret.py", filepath.Join(p.dir, "runbooks", "up.py")))
 	require.NoError(t, os.Symlink("sub/deep.py", filepath.Join(p.dir, "runbooks", "mounted.py")))
+	p.load()
 	for _, tt := range []struct {
 		name  string
 		ref   contract.RunbookRef
@@ -59,21 +61,21 @@ func TestARunbookIsReadFromItsFolderOnly(t *testing.T) {
 		{"a file", contract.RunbookRef{Path: "auto_remediation.py"}, "", 67},
 		{"a file in a folder", contract.RunbookRef{Path: "sub/deep.py"}, "", 7},
 		{"a link to another runbook, as mounted configuration has them", contract.RunbookRef{Path: "mounted.py"}, "", 7},
-		{"a file of the largest size", contract.RunbookRef{Path: "full.py"}, "", maxRunbook},
+		{"a file of the largest size", contract.RunbookRef{Path: "full.py"}, "", fleetdir.MaxRunbook},
 		{"a source that the caller brought along", contract.RunbookRef{Path: "nowhere.py", Source: "# mine\n"}, "", 7},
-		{"a file that is not there", contract.RunbookRef{Path: "nowhere.py"}, "the routes name a file that the worker's fleet directory does not have", 0},
+		{"a file that is not there", contract.RunbookRef{Path: "nowhere.py"}, "runbook nowhere.py: the fleet directory's runbooks folder has no such file; add it, or correct the routes that name it", 0},
 		{"no name", contract.RunbookRef{}, "want a path inside the fleet directory's runbooks folder", 0},
 		{"a way out", contract.RunbookRef{Path: "../secret.py"}, "want a path inside the fleet directory's runbooks folder", 0},
 		{"a way out through a folder", contract.RunbookRef{Path: "sub/../../secret.py"}, "want a path inside the fleet directory's runbooks folder", 0},
 		{"an absolute path", contract.RunbookRef{Path: filepath.Join(p.dir, "secret.py")}, "want a path inside the fleet directory's runbooks folder", 0},
-		{"an absolute link out", contract.RunbookRef{Path: "out.py"}, "runbook out.py: ", 0},
-		{"a relative link out", contract.RunbookRef{Path: "up.py"}, "runbook up.py: ", 0},
+		{"an absolute link out", contract.RunbookRef{Path: "out.py"}, "runbook out.py is a link that leads nowhere, or out of the folder", 0},
+		{"a relative link out", contract.RunbookRef{Path: "up.py"}, "runbook up.py is a link that leads nowhere, or out of the folder", 0},
 		{"a folder", contract.RunbookRef{Path: "sub"}, "runbook sub: ", 0},
 		{"a file that is too large", contract.RunbookRef{Path: "large.py"}, "runbook large.py has more than 262144 bytes", 0},
-		{"a source that is too large", contract.RunbookRef{Path: "mine.py", Source: strings.Repeat("#", maxRunbook+1)}, "runbook mine.py has 262145 bytes, at most 262144 are allowed", 0},
+		{"a source that is too large", contract.RunbookRef{Path: "mine.py", Source: strings.Repeat("#", fleetdir.MaxRunbook+1)}, "runbook mine.py has 262145 bytes, at most 262144 are allowed", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			source, err := runbookSource(p.dir, tt.ref)
+			source, err := runbookSource(p.operator.Fleet(), tt.ref)
 			if tt.says == "" {
 				require.NoError(t, err)
 				require.Len(t, source, tt.bytes)
@@ -87,6 +89,16 @@ func TestARunbookIsReadFromItsFolderOnly(t *testing.T) {
 			p.requireFree()
 		})
 	}
+}
+
+func TestTheRunbookBelongsToTheRevisionThatIsReported(t *testing.T) {
+	p := newPlant(t)
+	loaded := p.operator.Fleet().Revision()
+	p.write("runbooks/auto_remediation.py", "# somebody is writing\n")
+	begun, err := do[contract.BeginResult](p, contract.ActivityBegin, beginInput())
+	require.NoError(t, err)
+	require.Equal(t, loaded, begun.Revision)
+	require.NotContains(t, begun.Source, "somebody is writing")
 }
 
 func TestBeginRefusesADeviceThatIsNotDeclared(t *testing.T) {

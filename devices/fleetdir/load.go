@@ -6,12 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path"
-	"path/filepath"
-	"slices"
-	"strings"
 
 	"edgefleet/devices/baseline"
 	"edgefleet/devices/inventory"
@@ -28,14 +22,6 @@ const (
 	RunbooksDir = "runbooks"
 )
 
-const (
-	// maxFile bounds what is read of one file, in bytes.
-	maxFile = 16 << 20
-	// maxDepth bounds how deep runbooks may stand, which also ends a loop of
-	// symbolic links.
-	maxDepth = 8
-)
-
 // Fleet is a loaded fleet directory. It does not change; a changed directory
 // is loaded anew.
 type Fleet struct {
@@ -44,6 +30,7 @@ type Fleet struct {
 	// Profiles by name, the built-in ones included.
 	Profiles  map[string]*profile.Profile
 	Baselines *baseline.Set
+	runbooks  map[string]runbook
 	revision  string
 }
 
@@ -98,11 +85,7 @@ var ErrUnknownDevice = errors.New("unknown device")
 // as "file:line: what; remedy" with files relative to dir.
 func Load(dir string) (*Fleet, error) {
 	d := &directory{root: dir}
-	fleetFile := d.file(FleetFile)
-	deviceFiles := d.yamls(DevicesDir)
-	profileFiles := d.yamls(ProfilesDir)
-	configFiles := d.yamls(ConfigsDir)
-	d.tree(RunbooksDir, 0)
+	fleetFile, deviceFiles, profileFiles, configFiles := d.walk()
 	if d.err != nil {
 		return nil, fmt.Errorf("read the fleet directory: %w", d.err)
 	}
@@ -145,100 +128,5 @@ func Load(dir string) (*Fleet, error) {
 	if err := problems.Err(); err != nil {
 		return nil, err
 	}
-	return &Fleet{Dir: dir, Inventory: inv, Profiles: profiles, Baselines: set, revision: d.revision()}, nil
-}
-
-// directory reads files once, and remembers them for the revision.
-type directory struct {
-	root     string
-	read     []inventory.Source
-	problems strictyaml.Problems
-	err      error
-}
-
-func (d *directory) file(name string) inventory.Source {
-	s := inventory.Source{Name: name}
-	full := filepath.Join(d.root, filepath.FromSlash(name))
-	info, err := os.Stat(full)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && name == FleetFile:
-		d.fail(fmt.Errorf("%s is not there; a fleet directory has a %s", full, FleetFile))
-		return s
-	case err != nil:
-		d.fail(err)
-		return s
-	case !info.Mode().IsRegular():
-		d.problem(name, "is not a regular file", "remove it")
-		return s
-	case info.Size() > maxFile:
-		d.problem(name, fmt.Sprintf("has %d bytes", info.Size()), fmt.Sprintf("keep files under %d bytes", maxFile))
-		return s
-	}
-	if s.Data, err = os.ReadFile(full); err != nil {
-		d.fail(err)
-	}
-	d.read = append(d.read, s)
-	return s
-}
-
-// yamls reads the .yaml files of a folder that need not be there. Names that
-// begin with a dot are left alone: mounted configuration keeps its versions so.
-func (d *directory) yamls(folder string) []inventory.Source {
-	var out []inventory.Source
-	for _, e := range d.list(folder) {
-		name := path.Join(folder, e.Name())
-		switch path.Ext(name) {
-		case ".yaml":
-			out = append(out, d.file(name))
-		case ".yml":
-			d.problem(name, "ends in .yml and would not be read", "rename it to .yaml")
-		}
-	}
-	return out
-}
-
-// tree reads everything below a folder, for the revision alone.
-func (d *directory) tree(folder string, depth int) {
-	for _, e := range d.list(folder) {
-		name := path.Join(folder, e.Name())
-		info, err := os.Stat(filepath.Join(d.root, filepath.FromSlash(name)))
-		switch {
-		case err != nil:
-			d.fail(err)
-		case info.IsDir() && depth == maxDepth:
-			d.problem(name, fmt.Sprintf("stands deeper than %d folders", maxDepth), "move it up")
-		case info.IsDir() && e.Name() != "__pycache__":
-			d.tree(name, depth+1)
-		case info.Mode().IsRegular():
-			d.file(name)
-		}
-	}
-}
-
-func (d *directory) list(folder string) []fs.DirEntry {
-	entries, err := os.ReadDir(filepath.Join(d.root, filepath.FromSlash(folder)))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		d.fail(err)
-	}
-	return slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return strings.HasPrefix(e.Name(), ".") })
-}
-
-func (d *directory) problem(name, what, remedy string) {
-	d.problems = append(d.problems, strictyaml.Problem{File: name, What: what, Remedy: remedy})
-}
-
-func (d *directory) fail(err error) { d.err = errors.Join(d.err, err) }
-
-func (d *directory) revision() string {
-	slices.SortFunc(d.read, func(a, b inventory.Source) int { return strings.Compare(a.Name, b.Name) })
-	h := sha256.New()
-	for _, s := range d.read {
-		// Lengths go first, so that no two directories hash the same text.
-		fmt.Fprintf(h, "%d %s %d\n", len(s.Name), s.Name, len(s.Data))
-		h.Write(s.Data)
-	}
-	return hex.EncodeToString(h.Sum(nil))
+	return &Fleet{Dir: dir, Inventory: inv, Profiles: profiles, Baselines: set, runbooks: d.runbooks, revision: d.revision()}, nil
 }
