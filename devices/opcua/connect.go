@@ -3,7 +3,9 @@ package opcua
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"os"
 	"runtime/debug"
 	"time"
 
@@ -29,16 +31,21 @@ func (l *line) establish(ctx context.Context, ep *devices.Endpoint) (s *session,
 		}
 	}()
 	if l.sec.mode == ua.MessageSecurityModeNone {
-		return l.log(ctx, ep, &target{})
+		s, f, _ := l.log(ctx, ep, &target{})
+		return s, f
 	}
 	if known := l.known; known != nil {
 		l.known = nil
 		// It was right when it was found; its time may have run out since.
 		if l.sec.checkCertificate(known.cert, certificateURI(known.cert), l.pool.options.Now()) == nil {
-			s, f := l.log(ctx, ep, known)
-			if f == nil || f.kind != devices.Auth && f.kind != devices.Rejected {
+			s, f, got := l.log(ctx, ep, known)
+			switch {
+			case f == nil || got == nowhere:
 				l.known = known
 				return s, f
+			case got == loggingIn || f.kind == "" || errors.Is(f.err, os.ErrDeadlineExceeded):
+				// A login is not tried twice: accounts are locked for that.
+				return nil, f
 			}
 		}
 	}
@@ -51,7 +58,7 @@ func (l *line) establish(ctx context.Context, ep *devices.Endpoint) (s *session,
 		return nil, explain(err, false)
 	}
 	found := &target{path: endpointPath(o.url), cert: cert, tokens: o.tokens}
-	if s, f = l.log(ctx, ep, found); f == nil {
+	if s, f, _ = l.log(ctx, ep, found); f == nil {
 		l.known = found
 	}
 	return s, f
@@ -65,18 +72,29 @@ func certificateURI(cert *x509.Certificate) string {
 	return ""
 }
 
+// progress is how far the opening of a session got.
+type progress int
+
+const (
+	nowhere   progress = iota // there is no connection
+	opening                   // the channel did not open
+	loggingIn                 // the channel is open
+)
+
 // log connects to the target and logs in.
-func (l *line) log(ctx context.Context, ep *devices.Endpoint, t *target) (*session, *fault) {
+func (l *line) log(ctx context.Context, ep *devices.Endpoint, t *target) (s *session, f *fault, got progress) {
 	url := endpointURL(ep.Address, t.path)
 	c := &channel{policy: l.sec.policy, mode: l.sec.mode, cert: l.sec.ClientCert, key: l.sec.ClientKey, server: t.cert}
 	if !c.secure() {
 		c.cert, c.key = nil, nil
 	}
 	if f := c.connect(ctx, l.pool, ep, url); f != nil {
-		return nil, f
+		if c.conn == nil {
+			return nil, f, nowhere
+		}
+		return nil, f, opening
 	}
-	var s *session
-	f := &fault{kind: devices.Rejected, err: fmt.Errorf("the answer broke the driver")}
+	f = &fault{kind: devices.Rejected, err: errors.New("the answer broke the driver")}
 	// Also when something panics, the connection does not stay behind.
 	defer func() {
 		if f != nil {
@@ -86,9 +104,9 @@ func (l *line) log(ctx context.Context, ep *devices.Endpoint, t *target) (*sessi
 	s, f = newSession(ctx, c, l.sec, url, t.tokens, openingTimeout(ep))
 	if f == nil && s.dead {
 		// ctx ended just when the last answer had come.
-		f = &fault{err: end(ctx)}
+		s, f = nil, &fault{err: end(ctx)}
 	}
-	return s, f
+	return s, f, loggingIn
 }
 
 // connect dials, greets and opens the channel; the connection is closed when
