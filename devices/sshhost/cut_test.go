@@ -169,7 +169,7 @@ func TestACutAtAnyByteLeavesOneOfTwoStates(t *testing.T) {
 		seen[devices.KindOf(err)]++
 		t.Run(what, func(t *testing.T) { whole(t, h, direct, err) })
 	}
-	const steps = 16
+	const steps = 10
 	up, down := measure.up.Load(), measure.down.Load()
 	for i := int64(1); i <= steps; i++ {
 		at := up * i / (steps + 1)

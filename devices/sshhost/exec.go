@@ -149,6 +149,9 @@ func (c *conn) sessionFault(ctx context.Context, err error, timeout time.Duratio
 		return &fault{lost: true, err: fmt.Errorf("waiting for the answer: %w", end(ctx))}
 	case errors.As(err, &gone):
 		return &fault{kind: devices.Unreachable, lost: true, err: &late{timeout}}
+	case strings.HasPrefix(err.Error(), "ssh: command ") && strings.HasSuffix(err.Error(), " failed"):
+		// The library has no type for it.
+		return &fault{kind: devices.Rejected, err: errors.New("the host refuses to run commands for this log-in; look for a forced command or a restriction of its key")}
 	case errors.As(err, &refused):
 		return &fault{kind: devices.Busy, err: fmt.Errorf("the host opens no further session on this connection: %w", err)}
 	}

@@ -26,14 +26,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 	"golang.org/x/crypto/ssh"
 
 	"edgefleet/devices"
 	"edgefleet/devices/sshhost"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	sshdPath   = "/usr/sbin/sshd"
@@ -63,7 +60,11 @@ type hostSettings struct {
 	config string
 	wrap   string
 	only   []string
+	noSFTP bool
 }
+
+// withoutSFTP leaves the file transfer out.
+func withoutSFTP() hostOption { return func(s *hostSettings) { s.noSFTP = true } }
 
 // withConfig adds lines to the server's configuration.
 func withConfig(lines string) hostOption { return func(s *hostSettings) { s.config += lines + "\n" } }
@@ -93,12 +94,7 @@ var hostKeys = sync.OnceValues(func() (map[string]crypto.Signer, error) {
 	return map[string]crypto.Signer{"ed25519": ed, "ecdsa": ec, "rsa": rs}, err
 })
 
-func newKey(t testing.TB) crypto.Signer {
-	t.Helper()
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	require.NoError(t, err)
-	return key
-}
+func newKey(t testing.TB) crypto.Signer { return newTestKey(t) }
 
 func publicKey(t testing.TB, key crypto.Signer) ssh.PublicKey {
 	t.Helper()
@@ -179,7 +175,10 @@ func startHost(t *testing.T, options ...hostOption) *host {
 		fmt.Fprintf(&config, "HostKey %s\n", h.path("host_"+name))
 	}
 	h.authorize(h.client)
-	fmt.Fprintf(&config, "AuthorizedKeysFile %s\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nStrictModes no\nPidFile none\nUseDNS no\nMaxStartups 100\nSubsystem sftp %s\n", h.path("authorized_keys"), sftpPath)
+	fmt.Fprintf(&config, "AuthorizedKeysFile %s\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nStrictModes no\nPidFile none\nUseDNS no\nMaxStartups 100\n", h.path("authorized_keys"))
+	if !settings.noSFTP {
+		fmt.Fprintf(&config, "Subsystem sftp %s\n", sftpPath)
+	}
 	h.write("sshd_config", config.String(), 0o644)
 	h.tools()
 	h.own()

@@ -277,6 +277,9 @@ func parseRecords(text string) (map[string]record, error) {
 		if line == "end" {
 			return records, nil
 		}
+		if line == "" {
+			break
+		}
 		// The payload has no spaces; a key may have.
 		i := strings.LastIndexByte(line, ' ')
 		if i < 0 {

@@ -101,7 +101,16 @@ func quoted(v any) (string, error) {
 	if err := e.Encode(v); err != nil {
 		return "", err
 	}
-	return strings.TrimSuffix(b.String(), "\n"), nil
+	var out strings.Builder
+	for _, r := range strings.TrimSuffix(b.String(), "\n") {
+		// JSON lets these stand, and YAML does not.
+		if r == 0x7f || r >= 0x80 && r < 0xa0 || r == 0xfeff || r == 0xfffe || r == 0xffff {
+			fmt.Fprintf(&out, "\\u%04x", r)
+			continue
+		}
+		out.WriteRune(r)
+	}
+	return out.String(), nil
 }
 
 func orElse(value, fallback any) any {
