@@ -163,8 +163,12 @@ func (a *Activities) updateIncidentStatus(ctx context.Context, in contract.Actio
 
 func (a *Activities) record(ctx context.Context, in contract.RecordInput) (int64, error) {
 	own := owner(ctx)
+	by := in.Actor
+	if in.By != "" {
+		by = contract.Actor{Kind: contract.ActorOperator, Name: in.By}
+	}
 	entry, err := a.deps.Store.AppendEvent(ctx, store.Record{
-		Actor: string(contract.ActorOperator) + ":" + in.By, DeviceID: in.DeviceID, Action: in.Event,
+		Actor: actorText(by), DeviceID: in.DeviceID, Action: in.Event,
 		Outcome: in.Outcome, Reason: in.Detail, IncidentID: in.IncidentID,
 		WorkflowID: own.WorkflowID, RunID: own.RunID, ActivityID: activity.GetInfo(ctx).ActivityID,
 	})

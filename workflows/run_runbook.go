@@ -47,10 +47,11 @@ func (r *remediation) recordDecision(ctx workflow.Context, d contract.Decision) 
 	if d.Approved {
 		outcome = "approved"
 	}
-	if d.By == "" {
-		d.By = "nobody"
+	by := d.By
+	if by == "" {
+		by = "nobody"
 	}
-	r.note(ctx, "%s", strings.TrimSpace(fmt.Sprintf("%s %q by %s %s", outcome, d.Gate, d.By, d.Note)))
+	r.note(ctx, "%s", strings.TrimSpace(fmt.Sprintf("%s %q by %s %s", outcome, d.Gate, by, d.Note)))
 	ctx = workflow.WithActivityOptions(ctx, recordOptions("record "+outcome+", "+d.Gate))
 	return workflow.ExecuteActivity(ctx, contract.ActivityRecord, contract.RecordInput{
 		Scope: r.scope, Event: "approval " + d.Gate, By: d.By, Outcome: outcome, Detail: d.Note,

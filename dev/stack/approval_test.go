@@ -83,7 +83,7 @@ func TestApprovals(t *testing.T) {
 		told(s, run, "refused: the alert has resolved")
 		entries := decisions(s, "edge-003")
 		require.Len(t, entries, 1)
-		require.Equal(t, "operator:nobody", entries[0].Actor)
+		require.Equal(t, "operator:ann", entries[0].Actor, "nobody answered, so it is the one who started it")
 		require.Equal(t, "refused", entries[0].Outcome)
 	})
 	s.intact()

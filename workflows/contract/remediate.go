@@ -121,7 +121,8 @@ type EscalateInput struct {
 // workflow which the ledger has to know, such as an approval.
 type RecordInput struct {
 	Scope
-	Event   string `json:"event"`
+	Event string `json:"event"`
+	// By is an operator; when it is empty, it was the workflow's actor.
 	By      string `json:"by"`
 	Outcome string `json:"outcome"`
 	Detail  string `json:"detail"`
