@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -70,8 +71,9 @@ func (o *onboarding) choose(ctx workflow.Context) error {
 	return nil
 }
 
-// start begins the onboarding of one device. The attempts are spread over
-// half an hour: the device may be restarting, or its lease may be another's.
+// start begins the onboarding of one device. The attempts are spread over two
+// minutes: the device may be restarting, or its lease may be another's. The
+// half hour is for a region without a worker.
 func (o *onboarding) start(ctx workflow.Context, d contract.DeviceRef) workflow.Future {
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:              contract.RegionQueue(d.Region),
@@ -93,7 +95,7 @@ func (o *onboarding) start(ctx workflow.Context, d contract.DeviceRef) workflow.
 func (o *onboarding) done(ctx workflow.Context, d contract.DeviceRef, f workflow.Future) {
 	var result contract.OnboardDeviceResult
 	if err := f.Get(ctx, &result); err != nil {
-		result.Failure = &contract.OnboardFailure{DeviceID: d.ID, Reason: reasonOf(err), Detail: rootMessage(err)}
+		result.Failure = failureOf(d, err)
 	}
 	for _, p := range result.Phases {
 		o.addPhase(p)
@@ -107,6 +109,22 @@ func (o *onboarding) done(ctx workflow.Context, d contract.DeviceRef, f workflow
 		}
 	}
 	o.show(ctx)
+}
+
+// failureOf is why the activity of a device ended with an error.
+func failureOf(d contract.DeviceRef, err error) *contract.OnboardFailure {
+	out := contract.OnboardFailure{}
+	var app *temporal.ApplicationError
+	switch {
+	case temporal.IsCanceledError(err):
+		return &contract.OnboardFailure{DeviceID: d.ID, Reason: contract.OutcomeCancelled, Detail: "the onboarding was cancelled"}
+	case errors.As(err, &app) && app.HasDetails() && app.Details(&out) == nil:
+		// The activity said how far it came.
+	default:
+		out = contract.OnboardFailure{Detail: rootMessage(err)}
+	}
+	out.DeviceID, out.Reason = d.ID, reasonOf(err)
+	return &out
 }
 
 func (o *onboarding) addPhase(p contract.PhaseTime) {
@@ -135,7 +153,10 @@ func (o *onboarding) show(ctx workflow.Context) {
 	b.printf("**%d of %d** devices onboarded, %d failed, %d were already\n\n",
 		o.progress.Done, o.progress.Total, o.progress.Failed, o.progress.Skipped)
 	for _, f := range o.progress.Failures {
-		b.printf("- %s, %s: %s\n", f.DeviceID, f.Phase, f.Detail)
+		b.printf("- %s, %s: %s\n", f.DeviceID, cmp.Or(f.Phase, f.Reason), f.Detail)
+	}
+	if more := o.progress.Failed - len(o.progress.Failures); more > 0 {
+		b.printf("- and %d more\n", more)
 	}
 	workflow.SetCurrentDetails(ctx, b.String())
 }

@@ -38,12 +38,21 @@ type InspectResult struct {
 	Verdict   *AuditVerdict   `json:"verdict,omitempty"`
 }
 
-// DeviceQuery selects devices: all of them, or one by ID.
+// DeviceQuery selects devices: one by ID, or a page of a list in the order of
+// the IDs.
 type DeviceQuery struct {
 	ID     string `json:"id,omitempty"`
 	Site   string `json:"site,omitempty"`
 	Region string `json:"region,omitempty"`
+	// After is the last ID of the page before.
+	After string `json:"after,omitempty"`
+	// Limit bounds the page; 0, and what is more than MaxDeviceList, is
+	// MaxDeviceList. A page can be shorter, as far as an answer has room.
+	Limit int `json:"limit,omitempty"`
 }
+
+// MaxDeviceList is the most devices that one answer has.
+const MaxDeviceList = 1000
 
 // DeviceStatus is a row of the device list: the declaration, and what the
 // store last learnt.
@@ -55,6 +64,8 @@ type DeviceStatus struct {
 	Detail    string     `json:"detail,omitempty"`
 	// LeasedBy is the workflow that holds the device now.
 	LeasedBy string `json:"leased_by,omitempty"`
+	// More, on the last device of a page, says that the list goes on after it.
+	More bool `json:"more,omitempty"`
 }
 
 // DeviceDetail is everything about one device.

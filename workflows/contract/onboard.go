@@ -37,14 +37,19 @@ type Selected struct {
 	Revision string `json:"revision"`
 }
 
-// Bounds bound the devices in work at once; a zero field has its default.
+// MaxAtOnce is the most devices that one workflow works on at once: with more,
+// what still has to be noted when its history is long would not fit into it.
+const MaxAtOnce = 256
+
+// Bounds bound the devices in work at once; a zero field has its default, and
+// Total is MaxAtOnce at most.
 type Bounds struct {
 	PerSite   int `json:"per_site,omitempty"`   // 4
 	PerRegion int `json:"per_region,omitempty"` // 32
 	Total     int `json:"total,omitempty"`      // 64
 }
 
-// WithDefaults fills the fields that are zero.
+// WithDefaults fills the fields that are zero, and keeps Total in its bound.
 func (b Bounds) WithDefaults() Bounds {
 	for _, f := range []struct {
 		field    *int
@@ -54,6 +59,7 @@ func (b Bounds) WithDefaults() Bounds {
 			*f.field = f.fallback
 		}
 	}
+	b.Total = min(b.Total, MaxAtOnce)
 	return b
 }
 
@@ -94,7 +100,9 @@ type OnboardProgress struct {
 	Revision string      `json:"revision"`
 }
 
-// OnboardFailure says why a device was not onboarded.
+// OnboardFailure says why a device was not onboarded. It is also the detail of
+// an error of ActivityOnboard. Phase is empty when the device's turn ended
+// before the first phase, or nobody can tell.
 type OnboardFailure struct {
 	DeviceID string `json:"device_id"`
 	Phase    string `json:"phase"`
