@@ -116,6 +116,7 @@ func TestEvidenceOfTheFleet(t *testing.T) {
 		register("u-old", StateOnboarded, ownerA)
 		register("u-failed", StateFailed, ownerA)
 		gone := register("gone", StateOnboarded, ownerA)
+		unseen := register("gone-unseen", StateOnboarded, ownerA)
 		require.NoError(t, s.RecordEvidence(bg, []Evidence{evidence("gone", EvidenceInSync), evidence("e-old", EvidenceInSync), evidence("e-dark", EvidenceUnreadable)}))
 		c.Advance(30 * day)
 		register("u-new", StateOnboarded, ownerA)
@@ -133,6 +134,8 @@ func TestEvidenceOfTheFleet(t *testing.T) {
 		require.NoError(t, s.RecordEvidence(bg, []Evidence{evidence("e-dark", EvidenceUnreadable), evidence("e-39", EvidenceUnderChange)}))
 		_, err := s.Decommission(bg, decommissioning("gone", gone))
 		require.NoError(t, err)
+		_, err = s.Decommission(bg, decommissioning("gone-unseen", unseen))
+		require.NoError(t, err)
 
 		sum, err := s.EvidenceSummary(bg, 0)
 		require.NoError(t, err)
@@ -147,6 +150,9 @@ func TestEvidenceOfTheFleet(t *testing.T) {
 		sum, err = s.EvidenceSummary(bg, day)
 		require.NoError(t, err)
 		require.Equal(t, int64(44), sum.Overdue)
+		sum, err = s.EvidenceSummary(bg, sum.OldestAge)
+		require.NoError(t, err)
+		require.Zero(t, sum.Overdue, "what is exactly as old as it may be is not overdue")
 
 		ids := func(q EvidenceQuery) []string {
 			list, err := s.ListEvidence(bg, q)
@@ -163,6 +169,7 @@ func TestEvidenceOfTheFleet(t *testing.T) {
 		require.Equal(t, []string{"e-00", "e-01"}, ids(EvidenceQuery{Site: "substation-8", Limit: 2}))
 		require.Equal(t, []string{"e-02", "e-03"}, ids(EvidenceQuery{Outcome: EvidenceDrifted, After: "e-01"}))
 		require.Equal(t, []string{"u-new", "u-old"}, ids(EvidenceQuery{Region: "us-west-2"}))
+		require.Empty(t, ids(EvidenceQuery{OlderThan: sum.OldestAge}))
 		require.Len(t, ids(EvidenceQuery{}), 44)
 
 		t.Run("evidence does not outlive its device", func(t *testing.T) {

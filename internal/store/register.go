@@ -52,7 +52,8 @@ type Decommissioning struct {
 // device is onboarded for the first time, onboarding and failed add what is
 // known; afterwards they leave the facts as they are. A decommissioned device
 // begins with new facts. While an onboarding goes on, the run's registration
-// with fewer phases than are there comes late, and changes nothing.
+// with fewer phases than are there comes late, and changes nothing; an end with
+// fewer phases than the run has told keeps those.
 func (s *Store) Register(ctx context.Context, r Registration) (Registered, error) {
 	return s.registerOne(ctx, "register", r)
 }

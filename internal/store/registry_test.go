@@ -160,6 +160,22 @@ func TestRegistry(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, got, again, "the retried activity's first word stays")
 		})
+		t.Run("phases are a run's own, and an end without them keeps what it told", func(t *testing.T) {
+			l := lease(t, s, "edge-005", ownerA)
+			r := registration("edge-005", l, StateOnboarding)
+			r.Phases = append(r.Phases, Phase{Phase: "apply", Started: c.Now().UTC(), Outcome: "ok"})
+			told, err := s.Register(bg, r)
+			require.NoError(t, err)
+			require.Len(t, told.Phases, 2)
+			r.State, r.Phases = StateOnboarded, nil
+			ended, err := s.Register(bg, r)
+			require.NoError(t, err)
+			require.Equal(t, told.Phases, ended.Phases)
+			require.NoError(t, s.ReleaseLease(bg, "edge-005", l.Token))
+			next, err := s.Register(bg, registration("edge-005", lease(t, s, "edge-005", ownerB), StateFailed))
+			require.NoError(t, err)
+			require.Equal(t, registration("", Lease{}, "").Phases, next.Phases)
+		})
 		t.Run("the earlier run has lost the device", func(t *testing.T) {
 			r := registration(device, a, StateOnboarded)
 			_, err := s.Register(bg, r)
