@@ -20,10 +20,16 @@ func (w *Worker) newAdmin() (*httpserve.Server, error) {
 	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", w.ready)
 	mux.HandleFunc("GET /sd", w.serviceDiscovery)
-	mux.Handle("GET /probe", newProber(w.operator, w.opts.Regions, w.opts.Registerer))
+	mux.Handle("GET /probe", newProber(w.probed, w.opts.Registerer))
 	return httpserve.New(httpserve.Options{
 		Name: "admin", Address: w.opts.AdminAddr, WebConfigFile: w.opts.WebConfigFile, Handler: mux, Logger: w.opts.Logger,
 	})
+}
+
+// probed is what /probe works with.
+func (w *Worker) probed() (diagnoser, []string) {
+	now := w.now.Load()
+	return now.operator, now.regions
 }
 
 // ready answers 503 with the reason while the worker starts or stops, and
@@ -57,9 +63,10 @@ type targetGroup struct {
 // of this worker.
 func (w *Worker) serviceDiscovery(rw http.ResponseWriter, _ *http.Request) {
 	groups := []targetGroup{}
-	if inv := w.operator.Fleet().Inventory; inv.Monitoring {
+	now := w.now.Load()
+	if inv := now.declared().Inventory; inv.Monitoring {
 		for _, d := range inv.Devices {
-			if !slices.Contains(w.opts.Regions, d.Region) {
+			if !slices.Contains(now.regions, d.Region) {
 				continue
 			}
 			labels := map[string]string{"device_id": d.ID, "site": d.Site, "region": d.Region, "class": d.Class, "profile": d.Profile}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -44,6 +45,8 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func app(stdout, stderr io.Writer) *cli.App {
 	flags := []cli.Flag{
 		&cli.StringFlag{Name: "fleet", EnvVars: []string{"EDGEFLEET_FLEET"}, Usage: "fleet `DIRECTORY`"},
+		&cli.DurationFlag{Name: "fleet-interval", Value: 10 * time.Second, EnvVars: []string{"EDGEFLEET_FLEET_INTERVAL"},
+			Usage: "`TIME` between two looks at the fleet directory; a change is taken up after two equal ones"},
 		&cli.StringFlag{Name: "store", EnvVars: []string{"EDGEFLEET_STORE"}, Usage: "`URL` of the store: sqlite:PATH or postgres://user@host/database"},
 		&cli.StringFlag{Name: "ledger-key-file", EnvVars: []string{"EDGEFLEET_LEDGER_KEY_FILE"},
 			Usage: "`FILE` with the secret of the ledger's chain; without it, whoever can write the database can forge the ledger"},
@@ -83,6 +86,7 @@ func run(c *cli.Context, stderr io.Writer) error {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	w, err := New(Options{
 		FleetDir:        c.String("fleet"),
+		FleetInterval:   c.Duration("fleet-interval"),
 		StoreURL:        c.String("store"),
 		LedgerKeyFile:   c.String("ledger-key-file"),
 		Regions:         c.StringSlice("regions"),

@@ -19,12 +19,16 @@ import (
 type Options struct {
 	// FleetDir is the fleet directory.
 	FleetDir string
+	// FleetInterval is the time between two looks at the fleet directory; what
+	// two looks in a row show is taken up.
+	FleetInterval time.Duration
 	// StoreURL is "sqlite:PATH" or "postgres://...".
 	StoreURL string
 	// LedgerKeyFile holds the secret of the ledger's chain; without it the
 	// chain has no key.
 	LedgerKeyFile string
-	// Regions are served by this worker; empty means all of the fleet.
+	// Regions are served by this worker; empty means all that the fleet has at
+	// a time.
 	Regions []string
 	// AdminAddr is where metrics, health, probes and service discovery are
 	// served; port 0 is any free one.
@@ -55,6 +59,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxActivities == 0 {
 		o.MaxActivities = 100
+	}
+	if o.FleetInterval == 0 {
+		o.FleetInterval = 10 * time.Second
 	}
 	if o.Housekeeping == 0 {
 		o.Housekeeping = 30 * time.Second
@@ -90,6 +97,9 @@ func (o Options) validate() error {
 	}
 	if o.MaxActivities < 1 {
 		bad("--max-activities %d: want at least 1", o.MaxActivities)
+	}
+	if o.FleetInterval < 0 {
+		bad("--fleet-interval %v: want a duration above 0", o.FleetInterval)
 	}
 	if o.Housekeeping < 0 || o.StopTimeout < 0 {
 		bad("housekeeping every %v, stop within %v: want durations above 0", o.Housekeeping, o.StopTimeout)

@@ -28,6 +28,7 @@ func TestEveryBadOptionIsToldBeforeAnythingRuns(t *testing.T) {
 		want   string
 	}{
 		{"no fleet directory", func(o *Options) { o.FleetDir = "" }, "--fleet: which directory declares the fleet?"},
+		{"looks that never come", func(o *Options) { o.FleetInterval = -1 }, "--fleet-interval -1ns: want a duration above 0"},
 		{"no store", func(o *Options) { o.StoreURL = "" }, "--store: where is the store? sqlite:PATH or postgres://user@host/database"},
 		{"a store of another kind", func(o *Options) { o.StoreURL = "mysql://root:secret@h/db" },
 			`--store: the URL begins with "mysql": want sqlite:PATH or postgres://user@host/database`},

@@ -39,15 +39,15 @@ type diagnoser interface {
 // when it is dark, so that the scrape fails and up is 0. Concurrent scrapes of
 // one device share one probe.
 type prober struct {
-	operator diagnoser
-	regions  []string
-	slots    chan struct{}
-	flights  singleflight.Group
-	results  *prometheus.CounterVec
+	// now gives what is served: an operator, and this worker's regions.
+	now     func() (diagnoser, []string)
+	slots   chan struct{}
+	flights singleflight.Group
+	results *prometheus.CounterVec
 }
 
-func newProber(op diagnoser, regions []string, r prometheus.Registerer) *prober {
-	p := &prober{operator: op, regions: regions, slots: make(chan struct{}, maxProbes)}
+func newProber(now func() (diagnoser, []string), r prometheus.Registerer) *prober {
+	p := &prober{now: now, slots: make(chan struct{}, maxProbes)}
 	p.results = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "edgefleet_probes_total",
 		Help: "Probes of devices for Prometheus, by result: ok, unreachable, or error when nothing could be found out.",
@@ -66,12 +66,13 @@ type probed struct {
 
 func (p *prober) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	id := r.URL.Query().Get("device")
-	d, _, err := p.operator.Fleet().Device(id)
+	operator, regions := p.now()
+	d, _, err := operator.Fleet().Device(id)
 	if err != nil {
 		http.Error(rw, err.Error(), http.StatusNotFound)
 		return
 	}
-	if !slices.Contains(p.regions, d.Region) {
+	if !slices.Contains(regions, d.Region) {
 		// From here it would look dark, which says nothing of it.
 		http.Error(rw, fmt.Sprintf("%s is in region %s, which this worker does not serve", id, d.Region), http.StatusNotFound)
 		return
@@ -82,7 +83,7 @@ func (p *prober) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		// The first scraper may hang up; the others still want the answer.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), probeTimeout)
 		defer cancel()
-		return p.probe(ctx, id)
+		return p.probe(ctx, operator, id)
 	})
 	select {
 	case <-ctx.Done():
@@ -110,7 +111,7 @@ func patienceOf(r *http.Request) time.Duration {
 	return wait
 }
 
-func (p *prober) probe(ctx context.Context, id string) (probed, error) {
+func (p *prober) probe(ctx context.Context, operator diagnoser, id string) (probed, error) {
 	select {
 	case p.slots <- struct{}{}:
 		defer func() { <-p.slots }()
@@ -118,7 +119,7 @@ func (p *prober) probe(ctx context.Context, id string) (probed, error) {
 		return probed{}, fmt.Errorf("probe %s: %w", id, ctx.Err())
 	}
 	began := time.Now()
-	found, err := p.operator.Probe(ctx, id)
+	found, err := operator.Probe(ctx, id)
 	if err != nil {
 		p.results.WithLabelValues("error").Inc()
 		return probed{}, err
@@ -127,7 +128,7 @@ func (p *prober) probe(ctx context.Context, id string) (probed, error) {
 		p.results.WithLabelValues("unreachable").Inc()
 		return probed{dark: found.Summary}, nil
 	}
-	drift, err := p.operator.Drift(ctx, id)
+	drift, err := operator.Drift(ctx, id)
 	if err != nil {
 		p.results.WithLabelValues("error").Inc()
 		return probed{}, err

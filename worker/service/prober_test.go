@@ -31,7 +31,12 @@ func realProber(t *testing.T, dir string) *prober {
 	op, err := fleet.New(fleet.Options{Fleet: declared, Drivers: []devices.Driver{driver},
 		ConnectTimeout: 300 * time.Millisecond, ResponseTimeout: 200 * time.Millisecond})
 	require.NoError(t, err)
-	return newProber(op, []string{"north"}, prometheus.NewRegistry())
+	return newProber(north(op), prometheus.NewRegistry())
+}
+
+// north serves region north with one operator.
+func north(op diagnoser) func() (diagnoser, []string) {
+	return func() (diagnoser, []string) { return op, []string{"north"} }
 }
 
 func counted(t *testing.T, p *prober, result string) float64 {
@@ -171,7 +176,7 @@ func scrapes(p *prober, paths []string, header ...string) <-chan int {
 
 func TestScrapesOfOneDeviceAtTheSameTimeShareOneProbe(t *testing.T) {
 	s := newSlow(t, 1)
-	p := newProber(s, []string{"north"}, prometheus.NewRegistry())
+	p := newProber(north(s), prometheus.NewRegistry())
 	paths := make([]string, 20)
 	for i := range paths {
 		paths[i] = "/probe?device=edge-000"
@@ -191,7 +196,7 @@ func TestScrapesOfOneDeviceAtTheSameTimeShareOneProbe(t *testing.T) {
 
 func TestAScraperThatHangsUpTakesNothingFromTheOthers(t *testing.T) {
 	s := newSlow(t, 1)
-	p := newProber(s, []string{"north"}, prometheus.NewRegistry())
+	p := newProber(north(s), prometheus.NewRegistry())
 	ctx, hangUp := context.WithCancel(context.Background())
 	gone := make(chan struct{})
 	go func() {
@@ -210,7 +215,7 @@ func TestAScraperThatHangsUpTakesNothingFromTheOthers(t *testing.T) {
 func TestNoMoreThanSoManyDevicesAreProbedAtOnce(t *testing.T) {
 	const devices = maxProbes + 10
 	s := newSlow(t, devices)
-	p := newProber(s, []string{"north"}, prometheus.NewRegistry())
+	p := newProber(north(s), prometheus.NewRegistry())
 	var paths []string
 	for i := range devices {
 		paths = append(paths, fmt.Sprintf("/probe?device=edge-%03d", i))
@@ -229,7 +234,7 @@ func TestAReachableDeviceThatCannotBeReadFailsTheScrape(t *testing.T) {
 	s := newSlow(t, 1)
 	s.driftErr = errors.New("edge-000: read holding 100+15: illegal address")
 	close(s.release)
-	p := newProber(s, []string{"north"}, prometheus.NewRegistry())
+	p := newProber(north(s), prometheus.NewRegistry())
 	answer := get(p, "/probe?device=edge-000")
 	require.Equal(t, http.StatusServiceUnavailable, answer.Code)
 	require.Contains(t, answer.Body.String(), "illegal address")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,7 +13,6 @@ import (
 	"go.uber.org/zap"
 
 	"edgefleet/activities"
-	"edgefleet/devices"
 	"edgefleet/devices/fleet"
 	"edgefleet/devices/fleetdir"
 	"edgefleet/devices/modbus"
@@ -29,14 +27,16 @@ import (
 // Worker is a running worker. Its life is New, Start, Stop; it is not started
 // twice.
 type Worker struct {
-	opts     Options
-	operator *fleet.Operator
-	drivers  []*modbus.Driver
-	pager    *pager.Pager
-	conn     *temporalx.Conn
-	store    *store.Store
-	acts     *activities.Activities
-	admin    *httpserve.Server
+	opts    Options
+	now     atomic.Pointer[served]
+	watcher *watcher
+	queues  *queues
+	drivers []*modbus.Driver
+	pager   *pager.Pager
+	conn    *temporalx.Conn
+	store   *store.Store
+	acts    *activities.Activities
+	admin   *httpserve.Server
 
 	// life says why the worker is not ready, or nothing while it serves.
 	life atomic.Pointer[string]
@@ -58,20 +58,23 @@ func New(o Options) (*Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--alertmanager.url: %w", err)
 	}
+	// The look comes first: what changes after it is loaded again.
+	look := fleetdir.Look(o.FleetDir)
 	declared, err := fleetdir.Load(o.FleetDir)
 	if err != nil {
 		return nil, err
 	}
-	if o.Regions, err = o.regions(slices.Sorted(maps.Keys(declared.Inventory.Regions))); err != nil {
-		return nil, err
-	}
 	driver := modbus.New(modbus.Options{})
-	operator, err := fleet.New(fleet.Options{Fleet: declared, Drivers: []devices.Driver{driver}})
+	w := &Worker{opts: o, drivers: []*modbus.Driver{driver}, pager: page, fatal: make(chan error, 1)}
+	first, err := w.serve(declared)
 	if err != nil {
 		driver.Close()
 		return nil, err
 	}
-	w := &Worker{opts: o, operator: operator, drivers: []*modbus.Driver{driver}, pager: page, fatal: make(chan error, 1)}
+	w.now.Store(first)
+	w.queues = &queues{start: w.startRegion, running: map[string]stopper{}}
+	w.watcher = &watcher{dir: o.FleetDir, now: &w.now, serve: w.serve, follow: w.queues.follow,
+		metrics: newFleetMetrics(&w.now, o.Registerer), logger: o.Logger, settled: look, last: look}
 	w.isNow("starting")
 	w.undo = append(w.undo, w.closeDrivers)
 	if w.admin, err = w.newAdmin(); err != nil {
@@ -98,9 +101,7 @@ func (w *Worker) Start(ctx context.Context) error {
 		return errors.Join(err, w.Stop(context.WithoutCancel(ctx)))
 	}
 	w.isNow("")
-	w.opts.Logger.Info("worker is up", zap.String("admin", w.admin.Addr()),
-		zap.Strings("regions", w.opts.Regions), zap.Int("devices", len(w.operator.Fleet().Inventory.Devices)),
-		zap.String("revision", w.operator.Fleet().Revision()))
+	w.opts.Logger.Info("worker is up", append(w.now.Load().fields(), zap.String("admin", w.admin.Addr()))...)
 	return nil
 }
 
@@ -127,21 +128,52 @@ func (w *Worker) start(ctx context.Context) error {
 	}
 	w.undo = append(w.undo, w.admin.Stop)
 	w.acts = activities.New(activities.Dependencies{
-		Operator: func() *fleet.Operator { return w.operator }, Store: w.store, Pager: w.pager,
+		Operator: func() *fleet.Operator { return w.now.Load().operator }, Store: w.store, Pager: w.pager,
 		Closed: w.closed, WebURL: w.opts.WebURL, Logger: w.opts.Logger, Registerer: w.opts.Registerer,
 	})
 	w.startHousekeeping()
-	return w.startWorkers()
+	if err := w.startWorkers(); err != nil {
+		return err
+	}
+	w.startWatching()
+	return nil
 }
 
 // pollers are the polls in flight on each queue: with fewer, a burst of alerts
 // waits for the next poll and not for the engine.
 const pollers = 10
 
+// startWorkers takes up the work of the common queue and of the regions'.
 func (w *Worker) startWorkers() error {
-	var running []sdkworker.Worker
-	w.undo = append(w.undo, func(context.Context) error { stopAll(running); return nil })
-	options := sdkworker.Options{
+	w.undo = append(w.undo, func(context.Context) error { w.queues.stop(); return nil })
+	central := sdkworker.New(w.conn.Client, contract.TaskQueue, w.workerOptions())
+	workflows.Register(central)
+	w.acts.RegisterCentral(central)
+	if err := w.startWorker(central); err != nil {
+		return err
+	}
+	w.queues.common = central
+	_, _, err := w.queues.follow(w.now.Load().regions)
+	return err
+}
+
+func (w *Worker) startRegion(region string) (stopper, error) {
+	options := w.workerOptions()
+	options.DisableWorkflowWorker = true
+	regional := sdkworker.New(w.conn.Client, contract.RegionQueue(region), options)
+	w.acts.RegisterDevice(regional)
+	return regional, w.startWorker(regional)
+}
+
+func (w *Worker) startWorker(worker sdkworker.Worker) error {
+	if err := worker.Start(); err != nil {
+		return w.conn.Explain(fmt.Errorf("start the worker: %w", err))
+	}
+	return nil
+}
+
+func (w *Worker) workerOptions() sdkworker.Options {
+	return sdkworker.Options{
 		MaxConcurrentActivityExecutionSize:      w.opts.MaxActivities,
 		MaxConcurrentActivityTaskPollers:        pollers,
 		MaxConcurrentWorkflowTaskPollers:        pollers,
@@ -150,38 +182,6 @@ func (w *Worker) startWorkers() error {
 		OnFatalError:                            w.fail,
 		MaxConcurrentLocalActivityExecutionSize: 1,
 	}
-	start := func(worker sdkworker.Worker) error {
-		if err := worker.Start(); err != nil {
-			return w.conn.Explain(fmt.Errorf("start the worker: %w", err))
-		}
-		running = append(running, worker)
-		return nil
-	}
-	central := sdkworker.New(w.conn.Client, contract.TaskQueue, options)
-	workflows.Register(central)
-	w.acts.RegisterCentral(central)
-	if err := start(central); err != nil {
-		return err
-	}
-	for _, region := range w.opts.Regions {
-		options.DisableWorkflowWorker = true
-		regional := sdkworker.New(w.conn.Client, contract.RegionQueue(region), options)
-		w.acts.RegisterDevice(regional)
-		if err := start(regional); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// stopAll stops the workers of all queues side by side, so that they share one
-// StopTimeout, however many regions there are.
-func stopAll(workers []sdkworker.Worker) {
-	var wg sync.WaitGroup
-	for _, worker := range workers {
-		wg.Go(worker.Stop)
-	}
-	wg.Wait()
 }
 
 func (w *Worker) fail(err error) {

@@ -1,0 +1,41 @@
+package service
+
+import (
+	"maps"
+	"slices"
+
+	"edgefleet/devices"
+	"edgefleet/devices/fleet"
+	"edgefleet/devices/fleetdir"
+)
+
+// served is what a worker serves at a time: one revision of the fleet, and the
+// regions of it that are this worker's. It does not change and is swapped as a
+// whole, so that whoever took it works with one revision to the end.
+type served struct {
+	operator *fleet.Operator
+	regions  []string
+	// commit is where the directory was checked out from, or "".
+	commit string
+}
+
+func (s *served) declared() *fleetdir.Fleet { return s.operator.Fleet() }
+
+// serve makes what is served of a loaded fleet. What would keep a worker from
+// starting with this fleet keeps it from taking it up: a protocol without a
+// driver, a region of --regions that the fleet does not have.
+func (w *Worker) serve(declared *fleetdir.Fleet) (*served, error) {
+	regions, err := w.opts.regions(slices.Sorted(maps.Keys(declared.Inventory.Regions)))
+	if err != nil {
+		return nil, err
+	}
+	drivers := make([]devices.Driver, len(w.drivers))
+	for i, d := range w.drivers {
+		drivers[i] = d
+	}
+	operator, err := fleet.New(fleet.Options{Fleet: declared, Drivers: drivers})
+	if err != nil {
+		return nil, err
+	}
+	return &served{operator: operator, regions: regions, commit: fleetdir.Commit(declared.Dir)}, nil
+}
