@@ -354,12 +354,13 @@ func (s *fake) altered(step string, res ua.Response) ua.Response {
 	if change == nil {
 		return res
 	}
-	h := res.Header()
+	handle := res.Header().RequestHandle
 	out := change(res)
 	if out.Header() == nil {
-		out.SetHeader(h)
-	} else if out.Header().RequestHandle == 0 {
-		out.Header().RequestHandle = h.RequestHandle
+		out.SetHeader(header(0))
+	}
+	if out.Header().RequestHandle == 0 {
+		out.Header().RequestHandle = handle
 	}
 	return out
 }

@@ -78,7 +78,7 @@ func (s *fake) read(n *ua.ReadValueID) *ua.DataValue {
 	id := n.NodeID.String()
 	v, ok := s.nodes[id]
 	switch {
-	case s.status[id] != 0:
+	case s.status[id] != 0 && n.AttributeID == ua.AttributeIDValue:
 		return &ua.DataValue{EncodingMask: ua.DataValueStatusCode, Status: s.status[id]}
 	case !ok:
 		return &ua.DataValue{EncodingMask: ua.DataValueStatusCode, Status: ua.StatusBadNodeIDUnknown}

@@ -241,9 +241,7 @@ func (r *reader) variant(depth int) variant {
 	v := variant{kind: builtin(mask & 0x3F), array: mask&0x80 != 0}
 	switch {
 	case v.kind == 0:
-		if mask != 0 {
-			r.fail("a null value with form %d", mask)
-		}
+		v.array = false
 	case v.kind > 25:
 		r.fail("a value of type %d", v.kind)
 	case !v.array:
@@ -260,8 +258,12 @@ func (r *reader) variant(depth int) variant {
 		}
 		v.value = texts
 	}
-	if mask&0x40 != 0 {
+	switch {
+	case mask&0x40 == 0:
+	case v.array:
 		r.take(4 * r.count(4))
+	default:
+		r.fail("a single value with dimensions")
 	}
 	return v
 }

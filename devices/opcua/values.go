@@ -102,6 +102,9 @@ func (n number) fits(b builtin) bool {
 	return ok && n.u <= uint64(limits[1])
 }
 
+// within says whether a type that counts in ones up to the limit holds it.
+func (n number) within(limit int64) bool { return n.i >= -limit && n.u <= uint64(limit) }
+
 func (n number) float() float64 {
 	if n.i < 0 {
 		return float64(n.i)
@@ -183,7 +186,7 @@ func rawOf(p devices.Point, v variant) (devices.Raw, bool) {
 			f, ok = float64(single), true
 		}
 		if isInteger {
-			f, ok = n.float(), n.fits(typeInt64) && signed(int64(n.float())) == n
+			f, ok = n.float(), n.within(1<<53)
 		}
 		if p.Type == devices.Float32 && float64(float32(f)) != f && !math.IsNaN(f) {
 			ok = false
@@ -244,13 +247,11 @@ func exact(from devices.Type, raw devices.Raw, kind builtin) (any, bool) {
 	if from == devices.Uint64 {
 		n = number{u: raw.Uint}
 	}
-	if kind == typeFloat || kind == typeDouble {
-		// As far as the type counts in ones.
-		f := n.float()
-		if kind == typeFloat {
-			return float32(f), math.Abs(f) <= 1<<24
-		}
-		return f, math.Abs(f) <= 1<<53
+	switch kind {
+	case typeFloat:
+		return float32(n.float()), n.within(1 << 24)
+	case typeDouble:
+		return n.float(), n.within(1 << 53)
 	}
 	return sized(n, kind), n.fits(kind)
 }
