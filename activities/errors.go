@@ -41,6 +41,15 @@ func (e *reasonError) Unwrap() error { return e.err }
 func permanent(reason string, err error) error { return &reasonError{reason, false, err} }
 func transient(reason string, err error) error { return &reasonError{reason, true, err} }
 
+// detailedError carries what the workflow is told beside an error's message.
+type detailedError struct {
+	details any
+	err     error
+}
+
+func (e *detailedError) Error() string { return e.err.Error() }
+func (e *detailedError) Unwrap() error { return e.err }
+
 // storeError marks an error as the store's, where the errors of a device may
 // stand beside it: both can be of the network, and only their origin tells
 // which of the two could not be reached.
@@ -115,10 +124,12 @@ func toTemporal(ctx context.Context, err error) error {
 		return err
 	}
 	reason, retry := reasonOf(ctx, err)
-	if retry {
-		return temporal.NewApplicationErrorWithCause(err.Error(), reason, err)
+	o := temporal.ApplicationErrorOptions{NonRetryable: !retry, Cause: err}
+	var detailed *detailedError
+	if errors.As(err, &detailed) {
+		o.Details = []any{detailed.details}
 	}
-	return temporal.NewNonRetryableApplicationError(err.Error(), reason, err)
+	return temporal.NewApplicationErrorWithOptions(err.Error(), reason, o)
 }
 
 // asked says that err comes of a cancellation that the workflow asked for.

@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.uber.org/zap"
 
+	"edgefleet/devices"
 	"edgefleet/devices/fleet"
 	"edgefleet/devices/fleetdir"
 	"edgefleet/internal/store"
@@ -23,33 +24,51 @@ func (a *Activities) selectDevices(ctx context.Context, sel contract.Selection) 
 	wanted := map[string]bool{}
 	var unknown []string
 	for _, id := range sel.IDs {
-		wanted[id] = true
-		if _, _, err := f.Device(id); err != nil {
+		if _, _, err := f.Device(id); err != nil && !wanted[id] {
 			unknown = append(unknown, id)
 		}
+		wanted[id] = true
 	}
 	if len(unknown) > 0 {
 		return contract.Selected{}, permanent(contract.ErrUnknownDevice,
-			fmt.Errorf("the fleet does not declare %s; declare them, or correct the names", strings.Join(unknown, ", ")))
+			fmt.Errorf("the fleet does not declare %s; declare them, or correct the names", someOf(unknown)))
 	}
-	registered, err := all(func(after string) ([]store.Registered, error) {
+	registered, err := between("", "", func(after string) ([]store.Registered, error) {
 		return a.deps.Store.ListRegistered(ctx, store.RegisteredQuery{State: store.StateOnboarded, After: after, Limit: 1000})
 	}, func(r store.Registered) string { return r.DeviceID })
 	if err != nil {
 		return contract.Selected{}, err
 	}
 	out := contract.Selected{Devices: []contract.DeviceRef{}, Revision: f.Revision()}
+	known := false
 	for _, d := range f.Inventory.Devices {
 		if !selects(sel, wanted, d.ID, d.Site, d.Region) {
 			continue
 		}
+		known = true
 		if r, ok := registered[d.ID]; ok && !sel.Again && r.DeclaredHash == f.DeclaredHash(d) {
 			out.Skipped++
 			continue
 		}
 		out.Devices = append(out.Devices, contract.DeviceRef{ID: d.ID, Site: d.Site, Region: d.Region})
 	}
+	switch {
+	case known || sel.All:
+	case sel.Site != "":
+		return out, permanent(contract.ErrNotFound, fmt.Errorf("the fleet declares no device at site %q; see edgefleet device list", sel.Site))
+	default:
+		return out, permanent(contract.ErrNotFound, fmt.Errorf("the fleet declares no device in region %q; see edgefleet device list", sel.Region))
+	}
 	return out, nil
+}
+
+// someOf names the first of many, so that an error keeps its size.
+func someOf(names []string) string {
+	const most = 50
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
 func selects(sel contract.Selection, wanted map[string]bool, id, site, region string) bool {
@@ -67,10 +86,23 @@ func selects(sel contract.Selection, wanted map[string]bool, id, site, region st
 // onboard takes one device into service, under a lease of its own: between two
 // attempts the device is free, and the journal finds what was changed.
 func (a *Activities) onboard(ctx context.Context, in contract.OnboardDeviceInput) (contract.OnboardDeviceResult, error) {
+	out, err := a.onboardLeased(ctx, in)
+	if errors.Is(err, store.ErrLeaseLost) {
+		// It is this attempt's own lease that is gone: another attempt of the
+		// same activity, taken for dead, may have given it back. The next one
+		// takes the device anew, and the journal knows how far this one came.
+		err = transient(contract.ErrLeaseLost, err)
+	}
+	return out, err
+}
+
+func (a *Activities) onboardLeased(ctx context.Context, in contract.OnboardDeviceInput) (contract.OnboardDeviceResult, error) {
 	op, err := a.operator(in.DeviceID)
 	if err != nil {
 		return contract.OnboardDeviceResult{}, err
 	}
+	say, stop := heartbeat(ctx)
+	defer stop()
 	own := owner(ctx)
 	lease, err := seize(ctx, a, func() (store.Lease, error) { return a.deps.Store.AcquireLease(ctx, in.DeviceID, own) })
 	if err != nil {
@@ -84,29 +116,43 @@ func (a *Activities) onboard(ctx context.Context, in contract.OnboardDeviceInput
 		}
 	}()
 	in.LeaseToken = lease.Token
-	say, stop := heartbeat(ctx)
-	defer stop()
 	j := newJournal(ctx, a.deps.Store, in.Scope, contract.ActivityOnboard, fleet.Change{Action: fleet.ActionWriteSettings, Target: in.DeviceID})
 	found, err := op.Onboard(ctx, in.DeviceID, j, say)
 	reg := a.registration(ctx, op.Fleet(), in, found)
+	reg.Phases = registryPhases(found, err != nil || found.Failed != "")
 	if err != nil {
-		reg.Detail = clip(err.Error(), maxWhy)
-		return contract.OnboardDeviceResult{}, errors.Join(err, a.registerFailed(ctx, reg))
+		phase := string(found.Phases[len(found.Phases)-1].Phase)
+		reg.Detail = clip(phase+": "+err.Error(), maxWhy)
+		if devices.KindOf(err) == devices.Unreachable {
+			a.remember(ctx, in.DeviceID, stateUnreachable, err.Error())
+		}
+		return contract.OnboardDeviceResult{}, onboardError(in.DeviceID, phase, err, errors.Join(err, a.registerFailed(ctx, reg)))
 	}
 	out := contract.OnboardDeviceResult{DeviceID: in.DeviceID, Phases: phaseTimes(found.Phases), Undone: found.Undone}
 	if found.Failed != "" {
-		reg.Detail = clip(found.Why, maxWhy)
-		out.Failure = &contract.OnboardFailure{DeviceID: in.DeviceID, Phase: string(found.Failed), Reason: contract.ErrRejected, Detail: reg.Detail}
+		reason := contract.ErrRejected
+		if found.Failed == fleet.PhaseVerify {
+			reason = contract.ErrNotHealthy
+			a.remember(ctx, in.DeviceID, stateUnhealthy, found.Why)
+		}
+		reg.Detail = clip(string(found.Failed)+": "+found.Why, maxWhy)
+		out.Failure = &contract.OnboardFailure{DeviceID: in.DeviceID, Phase: string(found.Failed), Reason: reason, Detail: clip(found.Why, maxWhy)}
 		return out, a.registerFailed(ctx, reg)
 	}
 	began := time.Now()
 	reg.State = store.StateOnboarded
 	if _, err := a.deps.Store.Register(ctx, reg); err != nil {
-		return contract.OnboardDeviceResult{}, err
+		return contract.OnboardDeviceResult{}, onboardError(in.DeviceID, contract.PhaseRegister, err, err)
 	}
 	a.remember(ctx, in.DeviceID, stateHealthy, "onboarded")
 	out.Phases = append(out.Phases, contract.PhaseTime{Phase: contract.PhaseRegister, Took: time.Since(began)})
 	return out, nil
+}
+
+// onboardError is err with where the onboarding stands, and why it stands there.
+func onboardError(deviceID, phase string, why, err error) error {
+	return &detailedError{err: err,
+		details: contract.OnboardFailure{DeviceID: deviceID, Phase: phase, Detail: clip(why.Error(), maxWhy)}}
 }
 
 // maxWhy bounds what the registry keeps of a failure, in bytes.
@@ -132,6 +178,19 @@ func (a *Activities) registration(ctx context.Context, f *fleetdir.Fleet, in con
 			Baseline: found.Baseline, BaselineVersion: found.Version,
 		},
 	}
+}
+
+// registryPhases are the phases as the registry keeps them; the last one is
+// where it failed, if it did.
+func registryPhases(found fleet.OnboardReport, failed bool) []store.Phase {
+	out := make([]store.Phase, len(found.Phases))
+	for i, p := range found.Phases {
+		out[i] = store.Phase{Phase: string(p.Phase), Started: p.Began, Took: p.Took, Outcome: "done"}
+	}
+	if failed && len(out) > 0 {
+		out[len(out)-1].Outcome = "failed"
+	}
+	return out
 }
 
 func phaseTimes(list []fleet.PhaseTime) []contract.PhaseTime {

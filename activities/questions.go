@@ -24,53 +24,79 @@ func (a *Activities) askDrift(ctx context.Context, q contract.DeviceQuery) (cont
 }
 
 func (a *Activities) askDeviceList(ctx context.Context, q contract.DeviceQuery) ([]contract.DeviceStatus, error) {
-	states, err := all(func(after string) ([]store.DeviceState, error) { return a.deps.Store.DeviceStates(ctx, after, 1000) },
-		func(s store.DeviceState) string { return s.DeviceID })
-	if err != nil {
-		return nil, err
+	limit := contract.MaxDeviceList
+	if q.Limit > 0 {
+		limit = min(limit, q.Limit)
 	}
-	leases, err := all(func(after string) ([]store.Lease, error) { return a.deps.Store.Leases(ctx, after, 1000) },
-		func(l store.Lease) string { return l.DeviceID })
-	if err != nil {
-		return nil, err
-	}
-	out := []contract.DeviceStatus{}
+	out, more := []contract.DeviceStatus{}, false
+	// The inventory is in the order of the IDs.
 	for _, d := range a.deps.Operator().Fleet().Inventory.Devices {
-		if (q.Site != "" && q.Site != d.Site) || (q.Region != "" && q.Region != d.Region) {
+		if d.ID <= q.After || (q.Site != "" && q.Site != d.Site) || (q.Region != "" && q.Region != d.Region) {
 			continue
 		}
-		status := contract.DeviceStatus{Device: wireDevice(d), State: stateUnknown}
-		if s, ok := states[d.ID]; ok {
-			status.State, status.Detail, status.CheckedAt = s.State, clip(s.Detail, maxListed), &s.CheckedAt
+		if len(out) == limit {
+			more = true
+			break
 		}
-		if l, ok := leases[d.ID]; ok {
-			status.LeasedBy = l.WorkflowID
-		}
-		out = append(out, status)
+		out = append(out, contract.DeviceStatus{Device: wireDevice(d), State: stateUnknown})
 	}
-	if n := fitting(slices.Values(out), maxDevices); n < len(out) {
-		return nil, permanent(contract.ErrUnsupported,
-			fmt.Errorf("the list of %d devices is too large for one answer, which has room for about %d; ask for one site or region at a time (--site, --region)", len(out), n))
+	if len(out) == 0 {
+		return out, nil
 	}
+	if err := a.addKnown(ctx, q.After, out); err != nil {
+		return nil, err
+	}
+	if n := fitting(slices.Values(out), maxPage); n < len(out) {
+		out, more = out[:n], true
+	}
+	out[len(out)-1].More = more
 	return out, nil
 }
 
-// all reads every page of a list that is ordered by an ID.
-func all[T any](page func(after string) ([]T, error), id func(T) string) (map[string]T, error) {
+// addKnown adds what the store knows of devices, which are in the order of
+// their IDs and stand all behind after.
+func (a *Activities) addKnown(ctx context.Context, after string, list []contract.DeviceStatus) error {
+	last := list[len(list)-1].ID
+	states, err := between(after, last, func(after string) ([]store.DeviceState, error) { return a.deps.Store.DeviceStates(ctx, after, 1000) },
+		func(s store.DeviceState) string { return s.DeviceID })
+	if err != nil {
+		return err
+	}
+	leases, err := between(after, last, func(after string) ([]store.Lease, error) { return a.deps.Store.Leases(ctx, after, 1000) },
+		func(l store.Lease) string { return l.DeviceID })
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		d := &list[i]
+		if s, ok := states[d.ID]; ok {
+			d.State, d.Detail, d.CheckedAt = s.State, clip(s.Detail, maxListed), &s.CheckedAt
+		}
+		if l, ok := leases[d.ID]; ok {
+			d.LeasedBy = l.WorkflowID
+		}
+	}
+	return nil
+}
+
+// between reads the pages of a list that is ordered by an ID, from behind after
+// to last, or to its end when last is empty.
+func between[T any](after, last string, page func(after string) ([]T, error), id func(T) string) (map[string]T, error) {
 	out := map[string]T{}
-	for after := ""; ; {
+	for last == "" || after < last {
 		list, err := page(after)
 		if err != nil {
 			return nil, err
 		}
 		if len(list) == 0 {
-			return out, nil
+			break
 		}
 		for _, item := range list {
 			after = id(item)
 			out[after] = item
 		}
 	}
+	return out, nil
 }
 
 func (a *Activities) askDeviceShow(ctx context.Context, q contract.DeviceQuery) (contract.DeviceDetail, error) {
@@ -146,9 +172,6 @@ const (
 	// maxPage bounds a list in an answer, in bytes of JSON: Temporal takes
 	// 2 MiB in one payload, and an answer has two lists at most.
 	maxPage = 512 << 10
-	// maxDevices bounds the list of devices, which is alone in its answer, in
-	// bytes of JSON.
-	maxDevices = 1900 << 10
 	// maxListed bounds a detail in a list of incidents or devices, in bytes;
 	// the whole of it is shown with the one.
 	maxListed = 300

@@ -40,22 +40,56 @@ func TestTheDeviceListJoinsTheDeclarationWithWhatIsKnown(t *testing.T) {
 	require.Empty(t, list(contract.DeviceQuery{Site: "s2", Region: "south"}))
 }
 
-func TestADeviceListThatIsTooLargeForAnAnswerSaysHowToAsk(t *testing.T) {
+func TestAnyNumberOfDevicesIsListedInPagesThatAnAnswerHasRoomFor(t *testing.T) {
 	p := newPlant(t)
+	const many = 10_000
 	more := strings.Builder{}
 	more.WriteString("devices:\n")
 	label := strings.Repeat("x", 60)
-	for n := range 8000 {
-		fmt.Fprintf(&more, "  - {id: more-%04d, site: far-%d, region: north, profile: fast-feeder, address: \"127.0.0.1:%d\", labels: {a: %s, b: %s}}\n", n, n%2, 1+n, label, label)
+	for n := range many {
+		labels := ""
+		if n < many/2 {
+			labels = fmt.Sprintf(", labels: {a: %s, b: %s, c: %s, d: %s, e: %s, f: %s, g: %s, h: %s}", label, label, label, label, label, label, label, label)
+		}
+		fmt.Fprintf(&more, "  - {id: more-%05d, site: far-%d, region: north, profile: fast-feeder, address: \"127.0.0.1:%d\"%s}\n", n, n%2, 1+n, labels)
 	}
 	p.write("devices/more.yaml", more.String())
 	p.load()
-	_, err := do[[]contract.DeviceStatus](p, contract.AskDeviceList, contract.DeviceQuery{})
-	require.Regexp(t, `the list of 8002 devices is too large for one answer, which has room for about \d{4}; ask for one site or region at a time`,
-		requireType(t, contract.ErrUnsupported, false, err))
-	far, err := do[[]contract.DeviceStatus](p, contract.AskDeviceList, contract.DeviceQuery{Site: "far-1"})
+	require.NoError(t, p.store.SetDeviceState(t.Context(), store.DeviceState{DeviceID: "more-09998", State: stateHealthy}))
+	_, err := p.store.AcquireLease(t.Context(), "more-09999", store.Owner{WorkflowID: "w", RunID: "r"})
 	require.NoError(t, err)
-	require.Len(t, far, 4000)
+	list := func(q contract.DeviceQuery) (all []contract.DeviceStatus, pages int) {
+		for {
+			page, err := do[[]contract.DeviceStatus](p, contract.AskDeviceList, q)
+			require.NoError(t, err)
+			text, err := json.Marshal(page)
+			require.NoError(t, err)
+			require.LessOrEqual(t, len(text), maxPage+len(`,"more":true`))
+			require.LessOrEqual(t, len(page), contract.MaxDeviceList)
+			all, pages = append(all, page...), pages+1
+			if len(page) == 0 || !page[len(page)-1].More {
+				return all, pages
+			}
+			q.After = page[len(page)-1].ID
+		}
+	}
+	all, pages := list(contract.DeviceQuery{})
+	require.Len(t, all, many+2)
+	require.Greater(t, pages, many/contract.MaxDeviceList+1, "the devices with many labels take more room")
+	for i := 1; i < len(all); i++ {
+		require.Less(t, all[i-1].ID, all[i].ID)
+	}
+	known := map[string]contract.DeviceStatus{}
+	for _, d := range all {
+		known[d.ID] = d
+	}
+	require.Equal(t, []string{stateHealthy, "w", stateUnknown}, []string{known["more-09998"].State, known["more-09999"].LeasedBy, known["more-00000"].State})
+
+	far, _ := list(contract.DeviceQuery{Site: "far-1"})
+	require.Len(t, far, many/2)
+	two, err := do[[]contract.DeviceStatus](p, contract.AskDeviceList, contract.DeviceQuery{Limit: 2, After: "more-09997"})
+	require.NoError(t, err)
+	require.Equal(t, []any{"more-09998", false, "more-09999", true}, []any{two[0].ID, two[0].More, two[1].ID, two[1].More}, "switch-01 follows")
 }
 
 func TestADeviceIsShownWithEverythingAboutIt(t *testing.T) {
