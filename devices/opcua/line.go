@@ -46,11 +46,11 @@ type call struct {
 	timeout time.Duration
 }
 
-// do runs an operation on a session, which it opens when there is none. The
-// operation may be run twice, on a fresh session, when the server has
-// forgotten the session (again says of a write that nothing of the rest was
-// done) or, for a read, has closed the idle connection; it goes on from where
-// it was.
+// do runs an operation on a session, which it opens when there is none. On a
+// session that stood already, the operation may be run a second time, in a
+// fresh session, and goes on from where it was: when the server says that it
+// has forgotten the session, and so has not done the request, or when a read
+// finds the idle connection closed.
 func (l *line) do(ctx context.Context, ep *devices.Endpoint, write bool, operation func(c call) *fault) *fault {
 	asked := time.Now()
 	ctx, release := l.pool.bind(ctx)
@@ -70,7 +70,12 @@ func (l *line) do(ctx context.Context, ep *devices.Endpoint, write bool, operati
 		return f
 	}
 	f = l.run(ctx, ep, operation)
-	if f == nil || !reused || !(lost(f.status) && !f.sent || !write && l.session == nil && cutSilently(f.err)) {
+	if f == nil || !reused {
+		return f
+	}
+	forgotten := lost(f.status) && !f.sent
+	closed := !write && l.session == nil && cutSilently(f.err)
+	if !forgotten && !closed {
 		return f
 	}
 	l.drop()

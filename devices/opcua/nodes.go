@@ -114,7 +114,7 @@ func (c call) learnNamespaces() *fault {
 	if !ok || len(texts) == 0 || len(texts) > 1<<16 || bad(values[0].status) {
 		return &fault{kind: devices.Rejected, err: fmt.Errorf("the server does not tell its namespaces: %s, %s", values[0].variant, statusName(values[0].status))}
 	}
-	c.session.namespaces = texts
+	c.namespaces = texts
 	return nil
 }
 
