@@ -284,7 +284,7 @@ func (p *CurvePlan) await(ctx context.Context, link devices.Link, op string, bef
 			current, _ := now.InForce()
 			same := len(now.differ(current, p.After)) == 0 && (byRequest || now.Active == p.Slot)
 			result := adoptCompleted
-			if byRequest {
+			if byRequest && !(Enum16).missing(now.points.of(now.def.point("AdptCrvRslt"))) {
 				result = now.number("AdptCrvRslt")
 			}
 			fresh = fresh || result != adoptFailed

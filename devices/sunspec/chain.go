@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"edgefleet/devices"
 )
@@ -194,18 +195,45 @@ func (c *Chain) fail(kind devices.Kind, op string, err error) error {
 // readRegisters reads n holding registers, in as few requests as the driver
 // allows.
 func readRegisters(ctx context.Context, link devices.Link, address uint16, n int) ([]uint16, error) {
-	points := make([]devices.Point, n)
-	for i := range points {
-		points[i] = devices.Point{Name: fmt.Sprintf("register %d", int(address)+i), Type: devices.Uint16,
-			Modbus: &devices.ModbusAddress{Table: devices.Holding, Address: address + uint16(i)}}
+	return readUnits(ctx, link, address, slices.Repeat([]int{1}, n))
+}
+
+// readUnits reads registers that belong together, in as few requests as the
+// driver allows: a unit of 2 or 4 registers is a number, which is not divided
+// between two requests, so that it is never made of two moments.
+func readUnits(ctx context.Context, link devices.Link, address uint16, units []int) ([]uint16, error) {
+	var points []devices.Point
+	at := int(address)
+	add := func(typ devices.Type, registers int) {
+		points = append(points, devices.Point{Name: fmt.Sprintf("register %d", at), Type: typ,
+			Modbus: &devices.ModbusAddress{Table: devices.Holding, Address: uint16(at), Length: uint16(registers)}})
+		at += registers
+	}
+	for _, n := range units {
+		switch n {
+		case 2:
+			add(devices.Uint32, 2)
+		case 4:
+			add(devices.Uint64, 4)
+		default:
+			for range n {
+				add(devices.Uint16, 1)
+			}
+		}
 	}
 	values, err := link.Read(ctx, points)
 	if err != nil {
 		return nil, err
 	}
-	words := make([]uint16, n)
+	var words []uint16
 	for i, v := range values {
-		words[i] = uint16(v.(int64))
+		n, wide := v.(uint64)
+		if !wide {
+			n = uint64(v.(int64))
+		}
+		for shift := 16 * (int(points[i].Modbus.Length) - 1); shift >= 0; shift -= 16 {
+			words = append(words, uint16(n>>shift))
+		}
 	}
 	return words, nil
 }

@@ -162,6 +162,23 @@ func TestDiscover(t *testing.T) {
 	}
 }
 
+// TestACommonModelWithoutItsPadIsRead: both lengths, 65 and 66, are in the
+// field.
+func TestACommonModelWithoutItsPadIsRead(t *testing.T) {
+	catalog, err := NewCatalog()
+	require.NoError(t, err)
+	for _, length := range []uint16{65, 66} {
+		words := chainOf([]Instance{{ID: 1, Length: length}}, 0xFFFF, 0)
+		words[4], words[4+48] = 'N'<<8|'L', '7'<<8
+		link := memoryLink{registers: &registers{base: 40000, words: words}}
+		chain, err := catalog.Discover(t.Context(), link, "dev-1")
+		require.NoError(t, err)
+		got, err := chain.Identify(t.Context(), link)
+		require.NoError(t, err)
+		require.Equal(t, Identity{Manufacturer: "NL", Serial: "7"}, got)
+	}
+}
+
 // FuzzChain gives the parser of chains any memory. What it accepts ascends
 // without a gap, ends inside the memory, and was read in bounded time.
 func FuzzChain(f *testing.F) {

@@ -109,6 +109,19 @@ func (m *Model) curveLayout(at Instance, b block) (curveLayout, error) {
 	return l, nil
 }
 
+// units lists the sizes of all points of all curves in order, for readUnits.
+func (l curveLayout) units(d *CurveDef) []int {
+	own := units(d.Before)
+	for i, t := range d.Tables {
+		if l.tables[i].counter >= 0 {
+			own = append(own, 1)
+		}
+		own = append(own, slices.Repeat(units(t.Fields), l.tables[i].rows)...)
+	}
+	own = append(own, units(d.After)...)
+	return slices.Repeat(own, l.count)
+}
+
 func blockSize(points []PointDef) int {
 	n := 0
 	for _, p := range points {
@@ -136,8 +149,8 @@ func (cs *Curves) beside() map[int]*PointDef {
 	return out
 }
 
-// Curves reads a model with curves ("705") as a whole, in one request for each
-// 100 registers.
+// Curves reads a model with curves ("705"): its points, and then the model as a
+// whole, in one request for each 100 registers.
 func (c *Chain) Curves(ctx context.Context, link devices.Link, model string) (*Curves, error) {
 	op := "read the curves of SunSpec model " + model
 	r, err := parseRef(model)
@@ -151,13 +164,23 @@ func (c *Chain) Curves(ctx context.Context, link devices.Link, model string) (*C
 	if m.Curves == nil {
 		return nil, c.fail(devices.Unsupported, op, fmt.Errorf("model %d (%s) has no curves", r.model, m.Name))
 	}
-	b, err := c.readBlock(ctx, link, op, at, m, int(at.Length))
+	b, err := c.readPoints(ctx, link, op, at, m)
 	if err != nil {
 		return nil, err
 	}
-	cs := &Curves{Model: r.String(), def: m, at: at, points: b}
-	if cs.layout, err = m.curveLayout(at, b); err != nil {
+	// The numbers of curves and points say where a number of two registers
+	// begins. Then all is read as a whole, so that the curves and their
+	// factors are of one moment where they fit into one request.
+	layout, err := m.curveLayout(at, b)
+	if err != nil {
 		return nil, c.fail(devices.Unsupported, op, err)
+	}
+	if b, err = c.readBlock(ctx, link, op, at, m, append(units(m.Points), layout.units(m.Curves)...)); err != nil {
+		return nil, err
+	}
+	cs := &Curves{Model: r.String(), def: m, at: at, points: b}
+	if cs.layout, err = m.curveLayout(at, b); err != nil || cs.layout.count != layout.count || cs.layout.rows != layout.rows {
+		return nil, c.fail(devices.Busy, op, errors.New("the layout of the curves changed while they were read"))
 	}
 	cs.Rows = cs.layout.rows
 	words := b.words[m.size:]

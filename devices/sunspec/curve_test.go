@@ -254,13 +254,24 @@ func TestAnAdoptionThatGoesWrong(t *testing.T) {
 	t.Run("says that it did, and did not", func(t *testing.T) {
 		p, plan := planned(t, sunspecsim.Config{AdoptDelay: time.Hour})
 		link := &interruptedLink{Link: p.link, before: func(read int) {
-			if read > 2 {
+			if read > 4 {
 				require.NoError(t, p.Poke(devices.Holding, p.address(t, "705.AdptCrvRslt"), 1))
 			}
 		}}
 		err := plan.Apply(t.Context(), link, quick(50*time.Millisecond))
 		require.Equal(t, devices.Indeterminate, devices.KindOf(err))
 		require.ErrorContains(t, err, "another curve than the wanted one is in force")
+	})
+	t.Run("does not say how it went, and the curve is in force", func(t *testing.T) {
+		p, plan := planned(t, sunspecsim.Config{})
+		result := p.address(t, "705.AdptCrvRslt")
+		link := &interruptedLink{Link: p.link, before: func(read int) {
+			if read > 4 {
+				require.NoError(t, p.Poke(devices.Holding, result, 0xFFFF))
+			}
+		}}
+		require.NoError(t, plan.Apply(t.Context(), link, quick(10*time.Second)))
+		require.Equal(t, 10.0, inForce(t, p))
 	})
 	t.Run("the answer to the request is lost, and the request was not", func(t *testing.T) {
 		p, plan := planned(t, sunspecsim.Config{})
@@ -276,12 +287,12 @@ func TestAnAdoptionThatGoesWrong(t *testing.T) {
 	})
 	t.Run("a device that is deaf for a moment is asked again", func(t *testing.T) {
 		p, plan := planned(t, sunspecsim.Config{})
-		link := &faultyLink{Link: p.link, fails: map[int]error{3: &devices.Error{Kind: devices.Unreachable, Err: errors.New("no answer")}}}
+		link := &faultyLink{Link: p.link, fails: map[int]error{5: &devices.Error{Kind: devices.Unreachable, Err: errors.New("no answer")}}}
 		require.NoError(t, plan.Apply(t.Context(), link, quick(10*time.Second)))
 	})
 	t.Run("a device that cannot be understood afterwards leaves it open", func(t *testing.T) {
 		p, plan := planned(t, sunspecsim.Config{})
-		link := &faultyLink{Link: p.link, fails: map[int]error{3: &devices.Error{Kind: devices.Rejected, Err: errors.New("illegal data address")}}}
+		link := &faultyLink{Link: p.link, fails: map[int]error{5: &devices.Error{Kind: devices.Rejected, Err: errors.New("illegal data address")}}}
 		err := plan.Apply(t.Context(), link, quick(10*time.Second))
 		require.Equal(t, devices.Indeterminate, devices.KindOf(err))
 		require.ErrorContains(t, err, "asking how it went")
@@ -289,7 +300,7 @@ func TestAnAdoptionThatGoesWrong(t *testing.T) {
 	t.Run("the slot does not keep what was written", func(t *testing.T) {
 		p, plan := planned(t, sunspecsim.Config{})
 		link := &interruptedLink{Link: p.link, before: func(read int) {
-			if read == 2 {
+			if read == 3 {
 				at, _ := p.chain.Find(705, 1)
 				require.NoError(t, p.Poke(devices.Holding, at.Address+13+22+2, 0)) // Pri of curve 2
 			}

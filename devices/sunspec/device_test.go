@@ -273,3 +273,50 @@ func TestALongModelIsReadWithItsFactors(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, short.reads, "values and factors of a short model are one request")
 }
+
+// askingLink keeps what was asked for.
+type askingLink struct {
+	devices.Link
+	asked []devices.Point
+}
+
+func (l *askingLink) Read(ctx context.Context, points []devices.Point) ([]devices.Value, error) {
+	l.asked = append(l.asked, points...)
+	return l.Link.Read(ctx, points)
+}
+
+// TestNoNumberIsReadInTwoMoments: a number of several registers is asked for as
+// one, which the driver does not divide between two requests.
+func TestNoNumberIsReadInTwoMoments(t *testing.T) {
+	p := start(t, sunspecsim.Config{Kind: sunspecsim.Inverter})
+	asked := func(model string, curves bool) map[uint16]devices.Type {
+		link := &askingLink{Link: p.link}
+		var err error
+		if curves {
+			_, err = p.chain.Curves(t.Context(), link, model)
+		} else {
+			_, err = p.chain.Read(t.Context(), link, model)
+		}
+		require.NoError(t, err)
+		out := map[uint16]devices.Type{}
+		for _, point := range link.asked {
+			out[point.Modbus.Address] = point.Type
+		}
+		return out
+	}
+	at, _ := p.chain.Find(701, 1)
+	types := asked("701", false)
+	require.Equal(t, devices.Uint32, types[at.Address+15], "Hz")
+	require.Equal(t, devices.Uint64, types[at.Address+100], "TotVarhInjL3")
+	at, _ = p.chain.Find(709, 1)
+	types = asked("709", true)
+	for set := range uint16(3) {
+		for table := range uint16(3) {
+			for row := range uint16(3) {
+				hz := at.Address + 7 + set*(1+3*13) + 1 + table*13 + 1 + row*4
+				require.Equal(t, devices.Uint32, types[hz])
+				require.Equal(t, devices.Uint32, types[hz+2])
+			}
+		}
+	}
+}

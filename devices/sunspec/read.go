@@ -83,25 +83,38 @@ func (m *Model) value(p *PointDef, b block) (Value, error) {
 	return p.decode(b.of(p), scale)
 }
 
-// readPoints reads the points of a model, without its curves.
-func (c *Chain) readPoints(ctx context.Context, link devices.Link, op string, at Instance, m *Model) (block, error) {
-	return c.readBlock(ctx, link, op, at, m, min(m.size, int(at.Length)))
+// units lists the sizes of points in order, for readUnits.
+func units(points []PointDef) []int {
+	sizes := make([]int, len(points))
+	for i, p := range points {
+		sizes[i] = p.Size
+	}
+	return sizes
 }
 
-// readBlock reads the first n registers of a model. Values and their scale
-// factors come in one request where these fit into one. Where they do not, the
-// factors are read again afterwards, and have to be what they were.
-func (c *Chain) readBlock(ctx context.Context, link devices.Link, op string, at Instance, m *Model, n int) (block, error) {
+// readPoints reads the points of a model, without its curves.
+func (c *Chain) readPoints(ctx context.Context, link devices.Link, op string, at Instance, m *Model) (block, error) {
 	if err := c.checkLength(op, at, m); err != nil {
 		return block{}, err
 	}
-	words, err := readRegisters(ctx, link, at.Address, n)
+	own := units(m.Points)
+	if int(at.Length) < m.size {
+		// Some devices leave the pad at the end of a model out.
+		own = own[:len(own)-1]
+	}
+	return c.readBlock(ctx, link, op, at, m, own)
+}
+
+// readBlock reads a model's first units. Values and their scale factors come in
+// one request where these fit into one. Where they do not, the factors are read
+// again afterwards, and have to be what they were.
+func (c *Chain) readBlock(ctx context.Context, link devices.Link, op string, at Instance, m *Model, units []int) (block, error) {
+	words, err := readUnits(ctx, link, at.Address, units)
 	if err != nil {
 		return block{}, err
 	}
-	// Some devices leave the pad at the end of a model out.
-	b := block{at.Address, append(words, make([]uint16, max(0, m.size-n))...)}
-	if n > oneRequest {
+	b := block{at.Address, append(words, make([]uint16, max(0, m.size-len(words)))...)}
+	if len(words) > oneRequest {
 		if err := c.sameFactors(ctx, link, op, m, b); err != nil {
 			return block{}, err
 		}

@@ -106,6 +106,8 @@ func (b *builder) model(name string, p part) error {
 		if err := b.point(name+"."+d.Name, d, p.raw, p.text, p.drifts[d.Name], p.live[d.Name], d.Use != sunspec.Measurement); err != nil {
 			return err
 		}
+		// A device that starts anew has forgotten what it was asked to adopt.
+		b.regs[len(b.regs)-1].Transient = d.Name == "AdptCrvReq" || d.Name == "AdptCrvRslt"
 	}
 	if def.Curves != nil {
 		a.first, a.count = uint16(b.at), len(p.curves)
