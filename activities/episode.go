@@ -103,7 +103,7 @@ func runbookSource(f *fleetdir.Fleet, ref contract.RunbookRef) (string, error) {
 		}
 		return ref.Source, nil
 	}
-	return f.Runbook(ref.Path)
+	return f.Runbooks.Source(ref.Path)
 }
 
 func wireDevice(d inventory.Device) contract.Device {

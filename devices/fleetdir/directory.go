@@ -26,10 +26,12 @@ type directory struct {
 	lookOnly bool
 	looks    []string
 	read     []inventory.Source
-	runbooks map[string]runbook
+	runbooks Runbooks
 	kept     int
 	problems strictyaml.Problems
-	err      error
+	// unread says that a file that counts was refused unread.
+	unread bool
+	err    error
 }
 
 // walk goes over every file that counts.
@@ -70,9 +72,11 @@ func (d *directory) file(name string) inventory.Source {
 		return s
 	case !info.Mode().IsRegular():
 		d.problem(name, "is not a regular file", "remove it")
+		d.unread = true
 		return s
 	case info.Size() > maxFile:
 		d.problem(name, fmt.Sprintf("has %d bytes", info.Size()), fmt.Sprintf("keep files under %d bytes", maxFile))
+		d.unread = true
 		return s
 	}
 	if d.lookOnly {

@@ -30,8 +30,9 @@ type Fleet struct {
 	// Profiles by name, the built-in ones included.
 	Profiles  map[string]*profile.Profile
 	Baselines *baseline.Set
-	runbooks  map[string]runbook
-	revision  string
+	// Runbooks are of the revision, whatever became of the files since.
+	Runbooks Runbooks
+	revision string
 }
 
 // Revision names the state of the directory: 64 hexadecimal digits over the
@@ -93,7 +94,7 @@ func Load(dir string) (*Fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	problems := d.problems
+	var problems strictyaml.Problems
 	for _, s := range profileFiles {
 		p, wrong := profile.Parse(s.Name, s.Data)
 		problems = append(problems, wrong...)
@@ -106,9 +107,12 @@ func Load(dir string) (*Fleet, error) {
 		}
 		profiles[p.Name] = p
 	}
-	// What refers to a broken profile would only repeat that it is broken.
-	if err := problems.Err(); err != nil {
-		return nil, err
+	broken := len(problems) > 0 || d.unread
+	problems = append(problems, d.problems...)
+	if broken {
+		// What refers to a broken profile, or to a file that was not read,
+		// would only repeat that it is broken.
+		return nil, problems.Err()
 	}
 	inv, wrong := inventory.Parse(fleetFile, deviceFiles, profiles)
 	problems = append(problems, wrong...)
@@ -128,5 +132,5 @@ func Load(dir string) (*Fleet, error) {
 	if err := problems.Err(); err != nil {
 		return nil, err
 	}
-	return &Fleet{Dir: dir, Inventory: inv, Profiles: profiles, Baselines: set, runbooks: d.runbooks, revision: d.revision()}, nil
+	return &Fleet{Dir: dir, Inventory: inv, Profiles: profiles, Baselines: set, Runbooks: d.runbooks, revision: d.revision()}, nil
 }

@@ -110,6 +110,12 @@ func TestLoadRefuses(t *testing.T) {
 		want   string
 	}{
 		"a .yml that would be ignored silently": {write("edge-configs/x.yml", "name: x"), "edge-configs/x.yml: ends in .yml and would not be read; rename it to .yaml"},
+		"a .yml that hides nothing else": {
+			func(t *testing.T, dir string) {
+				write("edge-configs/x.yml", "name: x")(t, dir)
+				write("devices/west.yaml", "devices:\n  - {id: edge-100, site: s, region: mars, profile: capacitor-bank, address: 10.9.9.9:502, plaintext_exception: lab}\n")(t, dir)
+			},
+			"devices/west.yaml:2: unknown region \"mars\"; use one of us-east-1, us-west-2, or declare it under fleet.regions\nedge-configs/x.yml: ends in .yml and would not be read; rename it to .yaml"},
 		"a profile with the name of a built-in one": {
 			write("profiles/feeder.yaml", "name: feeder-rtu\nprotocol: modbus-tcp\nclass: rtu\nidentity:\n  - {name: maker, table: holding, address: 0, type: uint16, equals: 1}\n"),
 			"profiles/feeder.yaml:1: a second profile is named feeder-rtu; the first is builtin/feeder-rtu.yaml; give each its own name"},

@@ -49,11 +49,11 @@ func TestRunbooksAreThoseOfTheLoadedRevision(t *testing.T) {
 	f, err := fleetdir.Load(dir)
 	require.NoError(t, err)
 	put(t, filepath.Join(dir, "runbooks", "lib", "more.py"), "# changed\n")
-	source, err := f.Runbook("lib/more.py")
+	source, err := f.Runbooks.Source("lib/more.py")
 	require.NoError(t, err)
 	require.Equal(t, "# more\n", source)
-	require.Equal(t, []string{"auto_remediation.py", "lib/more.py"}, f.Runbooks())
-	_, err = f.Runbook(".hidden.py")
+	require.Equal(t, []string{"auto_remediation.py", "lib/more.py"}, f.Runbooks.Paths())
+	_, err = f.Runbooks.Source(".hidden.py")
 	require.EqualError(t, err, "runbook .hidden.py: the fleet directory's runbooks folder has no such file; add it, or correct the routes that name it")
 }
 

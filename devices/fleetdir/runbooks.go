@@ -23,17 +23,31 @@ const (
 	maxDepth = 8
 )
 
+// Runbooks are the files of the runbooks folder, as they stood when they were
+// read, by their paths below it.
+type Runbooks map[string]runbook
+
 // runbook is a file of the runbooks folder: its text, or why it has none.
 type runbook struct{ source, wrong string }
 
-// Runbook returns the source of a runbook by its path below RunbooksDir, as it
-// stood when the directory was loaded: it belongs to the revision, whatever
-// became of the file since. The error says why there is none, and what to do.
-func (f *Fleet) Runbook(name string) (string, error) {
+// LoadRunbooks reads the runbooks folder alone, for what is to be said of
+// runbooks where the rest of the directory does not load.
+func LoadRunbooks(dir string) (Runbooks, error) {
+	d := &directory{root: dir}
+	d.readRunbooks()
+	if d.err != nil {
+		return nil, fmt.Errorf("read the runbooks: %w", d.err)
+	}
+	return d.runbooks, d.problems.Err()
+}
+
+// Source returns the text of a runbook by its path below RunbooksDir. The
+// error says why there is none, and what to do.
+func (rs Runbooks) Source(name string) (string, error) {
 	if !filepath.IsLocal(name) {
 		return "", fmt.Errorf("runbook %.80q: want a path inside the fleet directory's %s folder", name, RunbooksDir)
 	}
-	switch r, ok := f.runbooks[path.Clean(filepath.ToSlash(name))]; {
+	switch r, ok := rs[path.Clean(filepath.ToSlash(name))]; {
 	case !ok:
 		return "", fmt.Errorf("runbook %.80s: the fleet directory's %s folder has no such file; add it, or correct the routes that name it", name, RunbooksDir)
 	case r.wrong != "":
@@ -43,14 +57,14 @@ func (f *Fleet) Runbook(name string) (string, error) {
 	}
 }
 
-// Runbooks returns the paths of all files of the runbooks folder, in order.
-func (f *Fleet) Runbooks() []string { return slices.Sorted(maps.Keys(f.runbooks)) }
+// Paths returns the paths of all files, in order.
+func (rs Runbooks) Paths() []string { return slices.Sorted(maps.Keys(rs)) }
 
 // readRunbooks reads everything in the runbooks folder. What a link there
 // shows of the rest of the machine is left alone: the text of a runbook goes
 // to Temporal, where more people read it than the machine's files.
 func (d *directory) readRunbooks() {
-	d.runbooks = map[string]runbook{}
+	d.runbooks = Runbooks{}
 	root, err := os.OpenRoot(filepath.Join(d.root, RunbooksDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return

@@ -105,7 +105,7 @@ func New(opts Options) *App {
 		Flags:          temporalx.Flags(),
 		Commands: []*cli.Command{
 			a.deviceCommand(), a.incidentCommand(), a.auditCommand(),
-			a.remediateCommand(), a.runbookCommand(), a.completionCommand(),
+			a.remediateCommand(), a.runbookCommand(), a.fleetCommand(), a.completionCommand(),
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {

@@ -21,13 +21,16 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 const testdata = "../../workflows/runbook/testdata/"
 
+// goldenFolder is found while the working directory is still the package's.
+var goldenFolder, _ = filepath.Abs(filepath.Join("testdata", "golden"))
+
 // golden compares a whole session with its file: the command line, the exit
 // code, and both streams.
 func (s *session) golden(name string, args ...string) {
 	s.t.Helper()
 	code := s.run(args...)
 	got := fmt.Sprintf("$ edgefleet %s\nexit code %d\n--- stdout\n%s--- stderr\n%s", strings.Join(args, " "), code, s.out.String(), s.err.String())
-	file := filepath.Join("testdata", "golden", name+".txt")
+	file := filepath.Join(goldenFolder, name+".txt")
 	if *update {
 		require.NoError(s.t, os.MkdirAll(filepath.Dir(file), 0o755))
 		require.NoError(s.t, os.WriteFile(file, []byte(got), 0o644))

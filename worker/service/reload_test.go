@@ -155,7 +155,7 @@ func TestADirectoryThatIsBeingWrittenIsLeftAlone(t *testing.T) {
 	require.Zero(t, w.logs.Len())
 	w.look(1)
 	require.Equal(t, w.onDisk(), w.revision())
-	source, err := w.now.Load().declared().Runbook("new.py")
+	source, err := w.now.Load().declared().Runbooks.Source("new.py")
 	require.NoError(t, err)
 	require.Equal(t, "#####", source)
 }
