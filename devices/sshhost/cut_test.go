@@ -86,6 +86,16 @@ func (p *proxy) kill() {
 	}
 }
 
+// drop cuts what is open; the host can be reached again.
+func (p *proxy) drop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		_ = c.Close()
+	}
+	p.conns = nil
+}
+
 func (p *proxy) pass(to, from net.Conn, count *atomic.Int64, limit int64) {
 	defer p.work.Done()
 	buf := make([]byte, 64)
@@ -213,23 +223,50 @@ func TestAWorkerThatDies(t *testing.T) {
 	}
 }
 
-func TestAnInterruptedChangeThatIsUnhealthyGoesBackToWhatWasInEffect(t *testing.T) {
-	const bad = "rate: UNHEALTHY\n"
-	h := startHost(t)
+// interrupt begins a change and cuts its line, or all lines for good, when the
+// file has been replaced and the restart has not been run.
+func interrupt(t *testing.T, h *host, content string, cut func(*proxy)) error {
+	t.Helper()
 	h.write("hold-restart", "", 0o644)
 	p := newProxy(t, h.address, 0, 0)
 	dying := h.open(h.driver(), h.through(p.Addr().String()))
 	failed := make(chan error, 1)
-	go func() { failed <- dying.Write(context.Background(), set(h.config(), bad)) }()
-	require.Eventually(t, func() bool { return h.read("etc/config.yaml") == bad }, patience, 5*time.Millisecond)
-	p.kill()
-	require.Equal(t, devices.Indeterminate, devices.KindOf(<-failed))
+	go func() { failed <- dying.Write(context.Background(), set(h.config(), content)) }()
+	require.Eventually(t, func() bool { return h.read("etc/config.yaml") == content }, patience, 5*time.Millisecond)
+	cut(p)
+	err := <-failed
+	require.Equal(t, devices.Indeterminate, devices.KindOf(err))
+	return err
+}
+
+func TestAnInterruptedChangeThatIsUnhealthyGoesBackToWhatWasInEffect(t *testing.T) {
+	const bad = "rate: UNHEALTHY\n"
+	for name, first := range map[string]string{
+		"made again":                   bad,
+		"after which another one came": newConfig,
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := startHost(t)
+			_ = interrupt(t, h, first, (*proxy).kill)
+			h.remove("hold-restart")
+			err := h.link().Write(t.Context(), set(h.config(), bad))
+			require.Equal(t, devices.Rejected, devices.KindOf(err))
+			require.Equal(t, configText, h.read("etc/config.yaml"))
+			require.Equal(t, configText, h.read("running"))
+			require.Equal(t, devices.HostAbsent, h.read("etc/.config.yaml.edgefleet-prev.2"))
+			require.Empty(t, h.hidden())
+		})
+	}
+}
+
+func TestALineThatIsLostLeavesTheChangeToTheNextWrite(t *testing.T) {
+	h := startHost(t)
+	err := interrupt(t, h, newConfig, (*proxy).drop)
+	require.Equal(t, newConfig, h.read("etc/config.yaml"), "who knows what is still under way does not work against it")
+	l := h.link()
+	require.Equal(t, configText, readOne(t, l, h.config()))
 	h.remove("hold-restart")
-	err := h.link().Write(t.Context(), set(h.config(), bad))
-	require.Equal(t, devices.Rejected, devices.KindOf(err))
-	require.Equal(t, configText, h.read("etc/config.yaml"))
-	require.Equal(t, configText, h.read("running"))
-	require.Empty(t, h.hidden())
+	whole(t, h, l, err)
 }
 
 func TestACallerThatGivesUpGetsBackWhatWas(t *testing.T) {
@@ -272,12 +309,7 @@ func TestAReadOnAConnectionThatWasClosedMeanwhileIsMadeAgain(t *testing.T) {
 	l := h.open(h.driver(), h.through(p.Addr().String()))
 	for range 3 {
 		require.Equal(t, configText, readOne(t, l, h.config()))
-		p.mu.Lock()
-		for _, c := range p.conns {
-			_ = c.Close()
-		}
-		p.conns = nil
-		p.mu.Unlock()
+		p.drop()
 	}
 	p.kill()
 	_, err := l.Read(t.Context(), []devices.Point{h.config()})

@@ -87,7 +87,8 @@ func (d *Driver) Open(_ context.Context, ep devices.Endpoint) (devices.Link, err
 	return l, nil
 }
 
-// Close ends every call in flight, closes all connections, and waits for both.
+// Close ends every call in flight and closes all connections, and waits for
+// these.
 // Calls after it, and those that it ended, fail with ErrClosed. A change that
 // it ends is taken up by the next write. It may be called again.
 func (d *Driver) Close() { d.pool.shut() }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"time"
@@ -103,18 +104,16 @@ func (c *conn) exec(ctx context.Context, timeout time.Duration, line, stdin stri
 		return result{}, c.sessionFault(ctx, err, timeout)
 	}
 	stdout, stderr := newBounded(limit), newBounded(maxOutput)
-	session.Stdout, session.Stderr, session.Stdin = stdout, stderr, strings.NewReader(stdin)
-	type ending struct{ err error }
-	ended := make(chan ending, 1)
+	session.Stdout, session.Stderr = stdout, stderr
+	ended := make(chan error, 1)
 	c.line.pool.goWait(func() {
-		err := session.Run(line)
+		err := c.runSession(session, line, stdin)
 		_ = session.Close()
-		ended <- ending{err}
+		ended <- err
 	})
 	var over bool
 	select {
-	case e := <-ended:
-		err = e.err
+	case err = <-ended:
 	case <-stdout.over:
 		over = true
 	case <-stderr.over:
@@ -139,12 +138,31 @@ func (c *conn) exec(ctx context.Context, timeout time.Duration, line, stdin stri
 	return r, nil
 }
 
+// runSession runs a command line to its end. That a command does not read all
+// of its input is no failure of the line.
+func (c *conn) runSession(session *ssh.Session, line, stdin string) error {
+	in, err := session.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := session.Start(line); err != nil {
+		return err
+	}
+	c.line.pool.goWait(func() {
+		_, _ = io.WriteString(in, stdin)
+		_ = in.Close()
+	})
+	return session.Wait()
+}
+
 // sessionFault says what the failure of a session means. Nothing but a refusal
 // of the session is an answer.
 func (c *conn) sessionFault(ctx context.Context, err error, timeout time.Duration) *fault {
 	var gone *abandoned
 	var refused *ssh.OpenChannelError
 	switch {
+	case c.line.pool.base.Err() != nil:
+		return &fault{lost: true, err: fmt.Errorf("waiting for the answer: %w", ErrClosed)}
 	case errors.As(err, &gone) && ctx.Err() != nil:
 		return &fault{lost: true, err: fmt.Errorf("waiting for the answer: %w", end(ctx))}
 	case errors.As(err, &gone):

@@ -5,9 +5,15 @@ import "edgefleet/devices"
 // Sessions counts the commands and file sessions that a link's line has had.
 func Sessions(l devices.Link) int64 { return l.(*link).line.execs.Load() }
 
-// Connections counts the connections that are open.
+// Connections counts the connections that are in use or can be used.
 func Connections(d *Driver) int {
 	d.pool.mu.Lock()
 	defer d.pool.mu.Unlock()
-	return len(d.pool.conns)
+	n := 0
+	for c := range d.pool.conns {
+		if !c.retired {
+			n++
+		}
+	}
+	return n
 }

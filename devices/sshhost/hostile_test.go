@@ -238,7 +238,7 @@ func TestWhatAHostileServerDoesWithACommand(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l, _ := open(t, peer(t, h.serve(c.session)), h.key, sshhost.Options{})
+			l, d := open(t, peer(t, h.serve(c.session)), h.key, sshhost.Options{})
 			for range 2 {
 				err := within(t, func() error {
 					_, err := l.Read(t.Context(), []devices.Point{errPoint})
@@ -246,6 +246,9 @@ func TestWhatAHostileServerDoesWithACommand(t *testing.T) {
 				})
 				require.Equal(t, c.kind, devices.KindOf(err), "%v", err)
 				require.ErrorContains(t, err, c.words)
+			}
+			if c.words == "printed more than it may" {
+				require.Zero(t, sshhost.Connections(d), "it goes on printing to nobody")
 			}
 			require.NoError(t, l.Ping(t.Context()), "the next call is served")
 		})

@@ -160,8 +160,14 @@ func (f *files) discard(j *job) error {
 	return nil
 }
 
-// restore puts back the file from before.
+// restore puts back the file from before. The candidate goes first, so that a
+// rename which was left behind unanswered cannot come after it.
 func (f *files) restore(j *job) error {
+	if j.candidate != "" {
+		if err := ignoreAbsent(f.client.Remove(j.candidate)); err != nil {
+			return err
+		}
+	}
 	if !j.previous {
 		return ignoreAbsent(f.client.Remove(j.path))
 	}
