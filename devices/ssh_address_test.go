@@ -68,7 +68,11 @@ func TestThePrivateKeyIsNeverShown(t *testing.T) {
 	require.NoError(t, err)
 	shown := string(j) + string(y) + fmt.Sprintf("%v %+v %#v %s %+v", s, s, s, s, ep)
 	seed := key.Seed()
-	for _, secret := range []string{string(seed), hex.EncodeToString(seed[:8]), fmt.Sprint([]byte(seed[:8])), strings.Trim(fmt.Sprint([]byte(seed[:8])), "[]")} {
+	var numbers []string
+	for _, b := range seed[:8] {
+		numbers = append(numbers, fmt.Sprint(int(b)))
+	}
+	for _, secret := range []string{string(seed), hex.EncodeToString(seed[:8]), strings.Join(numbers, " ")} {
 		require.NotContains(t, shown, secret)
 	}
 	require.NotContains(t, shown, "Signer")

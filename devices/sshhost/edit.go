@@ -30,7 +30,11 @@ func lineOf(line string, a *devices.HostAddress) (string, bool) {
 		return "", false
 	}
 	key, rest := line[:len(a.Key)], line[len(a.Key):]
-	if key != a.Key && !(a.Kind == devices.HostSSHD && strings.EqualFold(key, a.Key)) {
+	same := key == a.Key
+	if a.Kind == devices.HostSSHD {
+		same = strings.EqualFold(key, a.Key)
+	}
+	if !same {
 		return "", false
 	}
 	if separator(a) == " " {

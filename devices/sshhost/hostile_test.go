@@ -58,11 +58,10 @@ func peer(t *testing.T, behave func(conn net.Conn)) string {
 	return l.Addr().String()
 }
 
-// hostile is an SSH server that lets anyone in; its sessions are in the hands
-// of serve.
+// hostile is an SSH server that lets anyone in.
 type hostile struct {
-	key, client ssh.Signer
-	config      *ssh.ServerConfig
+	key    ssh.Signer
+	config *ssh.ServerConfig
 }
 
 func newHostile(t *testing.T) *hostile {
