@@ -12,6 +12,7 @@ import (
 	sdkclient "go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
+	"edgefleet/internal/routes"
 	"edgefleet/workflows/contract"
 )
 
@@ -132,7 +133,7 @@ func badAlertName(name string) string {
 // The reuse policy lets a later repeat of the alert try again what failed, and
 // nothing else; the conflict policy makes a resend, and the other half of a
 // highly available pair, meet the run that is there.
-func startOf(a Alert, e contract.Episode, r Route) (sdkclient.StartWorkflowOptions, contract.RemediateInput, *refusal) {
+func startOf(a Alert, e contract.Episode, r routes.Route) (sdkclient.StartWorkflowOptions, contract.RemediateInput, *refusal) {
 	if a.size > maxAlertBytes {
 		return sdkclient.StartWorkflowOptions{}, contract.RemediateInput{}, refuse(reasonTooLarge, "the alert has %d bytes, at most %d are taken: shorten its annotations", a.size, maxAlertBytes)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"edgefleet/alertbridge/bridge"
+	"edgefleet/internal/routes"
 )
 
 // locked is a buffer that a program writes while a test reads.
@@ -38,7 +39,7 @@ func (l *locked) String() string {
 
 func TestTheProgramRunsReloadsAndStops(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
-	routes := writeFile(t, "routes.yaml", bridge.DefaultRoutes)
+	routes := writeFile(t, "routes.yaml", routes.Default)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	reload, stderr, code := make(chan os.Signal), &locked{}, make(chan int, 1)
@@ -114,7 +115,7 @@ func TestHelpNamesEveryFlagAndExitsWell(t *testing.T) {
 func TestTheReadmeShowsTheRoutesAndMetricsThatThereAre(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	require.NoError(t, err)
-	require.Contains(t, string(readme), bridge.DefaultRoutes)
+	require.Contains(t, string(readme), routes.Default)
 	b := run(t, bridge.Options{Temporal: &fakeTemporal{}})
 	text := get(t, client(t), "http://"+b.Addr()+"/metrics").text
 	names := regexp.MustCompile(`(?m)^# TYPE (edgefleet_bridge_\w+)`).FindAllStringSubmatch(text, -1)

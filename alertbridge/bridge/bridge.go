@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"edgefleet/internal/httpserve"
+	"edgefleet/internal/routes"
 )
 
 // Options say how a bridge runs. Temporal and Logger are required; everything
@@ -32,7 +33,7 @@ type Options struct {
 	// WebConfigFile is a web configuration file of the Prometheus programs:
 	// TLS, client certificates, basic authentication. "" is plain HTTP.
 	WebConfigFile string
-	// RoutesFile says which runbook answers which alerts; DefaultRoutes.
+	// RoutesFile says which runbook answers which alerts; routes.Default.
 	RoutesFile string
 	// BearerTokenFile holds the tokens that a sender may show, one in a line;
 	// "" asks for none.
@@ -128,7 +129,7 @@ type Bridge struct {
 	metrics  *metrics
 	intake   *intake
 	server   *httpserve.Server
-	routes   atomic.Pointer[Routes]
+	routes   atomic.Pointer[routes.List]
 	messages chan struct{}
 	ready    readiness
 	// rejected logs messages that were not taken, so many in a second: whoever
@@ -153,7 +154,7 @@ func New(o Options) (*Bridge, error) {
 	if err != nil {
 		return nil, err
 	}
-	routes, err := LoadRoutes(o.RoutesFile)
+	list, err := loadRoutes(o.RoutesFile)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +162,7 @@ func New(o Options) (*Bridge, error) {
 	b.rejected = o.Logger.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
 		return zapcore.NewSamplerWithOptions(c, time.Second, 10, 100)
 	}))
-	b.routes.Store(&routes)
+	b.routes.Store(&list)
 	b.life, b.end = context.WithCancel(context.Background())
 	b.intake = &intake{
 		temporal: o.Temporal, log: o.Logger, metrics: b.metrics,
@@ -210,17 +211,17 @@ func (b *Bridge) Addr() string { return b.server.Addr() }
 // Reload reads the routes file again, all or nothing: a file with a mistake in
 // it leaves the routes as they are, is counted, logged and returned.
 func (b *Bridge) Reload() error {
-	routes, err := LoadRoutes(b.opts.RoutesFile)
+	list, err := loadRoutes(b.opts.RoutesFile)
 	if err != nil {
 		b.metrics.reloads.WithLabelValues(resultFailed).Inc()
 		b.metrics.reloadOK.Set(0)
 		b.opts.Logger.Error("routes not reloaded, the old ones stand", zap.Error(err))
 		return err
 	}
-	b.routes.Store(&routes)
+	b.routes.Store(&list)
 	b.metrics.reloads.WithLabelValues(resultSuccess).Inc()
 	b.metrics.reloadOK.Set(1)
-	b.opts.Logger.Info("routes reloaded", zap.Stringers("routes", routes))
+	b.opts.Logger.Info("routes reloaded", zap.Stringers("routes", list))
 	return nil
 }
 

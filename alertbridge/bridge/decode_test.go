@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"edgefleet/internal/routes"
 	"edgefleet/workflows/contract"
 )
 
@@ -73,7 +74,7 @@ func FuzzDecode(f *testing.F) {
 // requireSoundEpisode holds what Temporal and everybody who parses a workflow
 // ID rely on, for any alert that is not refused.
 func requireSoundEpisode(t require.TestingT, a Alert) {
-	e, why := episodeOf(a, defaultDeviceLabel)
+	e, why := episodeOf(a, routes.DefaultDeviceLabel)
 	if why != nil {
 		return
 	}
@@ -86,7 +87,7 @@ func requireSoundEpisode(t require.TestingT, a Alert) {
 	require.Equal(t, e.AlertName, back.AlertName)
 	require.Equal(t, e.Fingerprint, back.Fingerprint)
 	require.Equal(t, e.StartsAt.Unix(), back.StartsAt.Unix())
-	options, input, why := startOf(a, e, Route{Runbook: "r.py", Function: "f"})
+	options, input, why := startOf(a, e, routes.Route{Runbook: "r.py", Function: "f"})
 	if why != nil {
 		return
 	}
@@ -99,7 +100,7 @@ func TestAnEpisodeThatIsNotRefusedCanBeParsedAgain(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a := Alert{
 			Status:      rapid.SampledFrom([]string{statusFiring, statusResolved}).Draw(t, "status"),
-			Labels:      map[string]string{labelAlertName: text.Draw(t, "name"), defaultDeviceLabel: text.Draw(t, "device"), labelSite: text.Draw(t, "site")},
+			Labels:      map[string]string{labelAlertName: text.Draw(t, "name"), routes.DefaultDeviceLabel: text.Draw(t, "device"), labelSite: text.Draw(t, "site")},
 			Fingerprint: text.Draw(t, "fingerprint"),
 			StartsAt:    time.Unix(rapid.Int64Range(-1e10, 1e12).Draw(t, "seconds"), rapid.Int64Range(0, 999_999_999).Draw(t, "nanoseconds")),
 		}
@@ -108,10 +109,10 @@ func TestAnEpisodeThatIsNotRefusedCanBeParsedAgain(t *testing.T) {
 }
 
 func TestTheSameEpisodeHasTheSameIDInEveryTimeZone(t *testing.T) {
-	a := Alert{Labels: map[string]string{labelAlertName: "A", defaultDeviceLabel: "d"}, Fingerprint: "f", StartsAt: time.Date(2026, 1, 1, 0, 0, 0, 5, time.UTC)}
-	utc, _ := episodeOf(a, defaultDeviceLabel)
+	a := Alert{Labels: map[string]string{labelAlertName: "A", routes.DefaultDeviceLabel: "d"}, Fingerprint: "f", StartsAt: time.Date(2026, 1, 1, 0, 0, 0, 5, time.UTC)}
+	utc, _ := episodeOf(a, routes.DefaultDeviceLabel)
 	a.StartsAt = a.StartsAt.In(time.FixedZone("+14", 14*3600))
-	east, _ := episodeOf(a, defaultDeviceLabel)
+	east, _ := episodeOf(a, routes.DefaultDeviceLabel)
 	require.Equal(t, utc.WorkflowID(), east.WorkflowID())
 }
 

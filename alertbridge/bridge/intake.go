@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"edgefleet/internal/routes"
 	"edgefleet/internal/temporalx"
 	"edgefleet/workflows/contract"
 )
@@ -56,7 +57,7 @@ type call struct {
 }
 
 // take works on a message until every alert in it is dealt with or ctx ends.
-func (in *intake) take(ctx context.Context, m Message, routes Routes) Summary {
+func (in *intake) take(ctx context.Context, m Message, list routes.List) Summary {
 	s := Summary{Truncated: m.TruncatedAlerts}
 	if m.TruncatedAlerts > 0 {
 		in.metrics.truncated.Add(float64(m.TruncatedAlerts))
@@ -66,7 +67,7 @@ func (in *intake) take(ctx context.Context, m Message, routes Routes) Summary {
 	calls := make([]call, 0, len(m.Alerts))
 	refused := map[reason]int{}
 	for _, a := range m.Alerts {
-		c, verdict, why := in.decide(a, routes)
+		c, verdict, why := in.decide(a, list)
 		switch verdict {
 		case verdictIgnore:
 			s.Ignored++
@@ -103,7 +104,7 @@ const (
 )
 
 // decide says what one alert asks for. It talks to nobody.
-func (in *intake) decide(a Alert, routes Routes) (call, verdict, *refusal) {
+func (in *intake) decide(a Alert, list routes.List) (call, verdict, *refusal) {
 	if why := readable(a); why != nil {
 		in.metrics.alerts.WithLabelValues("other").Inc()
 		return call{}, verdictRefuse, why
@@ -115,7 +116,7 @@ func (in *intake) decide(a Alert, routes Routes) (call, verdict, *refusal) {
 		in.metrics.ignored.WithLabelValues(ignoredOwnAlert).Inc()
 		return call{}, verdictIgnore, nil
 	}
-	route, ok := routes.Match(a.Labels)
+	route, ok := list.Match(a.Labels)
 	if !ok {
 		in.metrics.ignored.WithLabelValues(ignoredNoRoute).Inc()
 		return call{}, verdictIgnore, nil

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -17,6 +19,7 @@ import (
 	"edgefleet/devices/fleetdir"
 	"edgefleet/devices/inventory"
 	"edgefleet/devices/profile/strictyaml"
+	"edgefleet/internal/routes"
 	"edgefleet/workflows/runbook"
 )
 
@@ -45,6 +48,8 @@ type fleetReport struct {
 	WithoutBaseline []string         `json:"without_baseline,omitempty"`
 	// Runbooks are those that were linted.
 	Runbooks []string `json:"runbooks,omitempty"`
+	// Routes counts those of routes.yaml, where the directory has one.
+	Routes int `json:"routes,omitempty"`
 	// Findings are mistakes, of severity error, and what else lint says of
 	// runbooks.
 	Findings []runbook.Finding `json:"findings"`
@@ -60,7 +65,7 @@ type baselineReport struct {
 
 func (a *App) validateCommand() *cli.Command {
 	return &cli.Command{
-		Name: "validate", Usage: "check a fleet directory and its runbooks as a whole; exit code 2 when there is a mistake", ArgsUsage: "[DIR]",
+		Name: "validate", Usage: "check a fleet directory, its runbooks and its routes as a whole; exit code 2 when there is a mistake", ArgsUsage: "[DIR]",
 		Description: "DIR is the fleet directory, and \".\" when it is left out. Nothing is asked of Temporal and nothing is dialled.",
 		Flags:       []cli.Flag{outputFlag()},
 		Action: func(c *cli.Context) error {
@@ -103,7 +108,11 @@ func validate(dir string) (*fleetReport, error) {
 	default:
 		return nil, err
 	}
-	r.lint(runbooks)
+	called, err := r.routes(runbooks)
+	if err != nil {
+		return nil, err
+	}
+	r.lint(runbooks, called)
 	r.Valid = !hasErrors(r.Findings)
 	return r, nil
 }
@@ -142,11 +151,58 @@ func (r *fleetReport) problems(problems strictyaml.Problems) {
 	}
 }
 
-// lint checks what a route could name. Tests of runbooks load them, and are
-// run by "runbook test".
-func (r *fleetReport) lint(runbooks fleetdir.Runbooks) {
+const (
+	// routesFile may stand beside the fleet file; the bridge is given it.
+	routesFile = "routes.yaml"
+	// maxRoutes bounds it, in bytes.
+	maxRoutes = 1 << 20
+)
+
+// routes checks the routes file, if there is one, and returns the functions
+// that it calls of each runbook.
+func (r *fleetReport) routes(runbooks fleetdir.Runbooks) (map[string][]string, error) {
+	file := r.file(routesFile)
+	info, err := os.Stat(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular() || info.Size() > maxRoutes:
+		return nil, fmt.Errorf("%s: want a regular file of at most %d bytes", file, maxRoutes)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	list, err := routes.Parse(file, data)
+	var mistakes routes.Mistakes
+	if errors.As(err, &mistakes) {
+		for _, m := range mistakes {
+			r.Findings = append(r.Findings, runbook.Finding{File: m.File, Line: m.Line, Col: m.Column, Severity: runbook.SeverityError, Message: m.Text})
+		}
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	called := map[string][]string{}
+	for _, route := range list {
+		if _, known := runbooks[route.Runbook]; !known {
+			r.Findings = append(r.Findings, runbook.Finding{File: file, Line: route.Line, Severity: runbook.SeverityError,
+				Message: fmt.Sprintf("the route names the runbook %s, which is not in %s", route.Runbook, fleetdir.RunbooksDir), Remedy: "add it, or correct the name"})
+		}
+		called[route.Runbook] = append(called[route.Runbook], route.Function)
+	}
+	r.Routes = len(list)
+	return called, nil
+}
+
+// lint checks what a route could name, and that the functions exist that are
+// called. Tests of runbooks load them, and are run by "runbook test".
+func (r *fleetReport) lint(runbooks fleetdir.Runbooks, called map[string][]string) {
 	for _, name := range runbooks.Paths() {
-		if path.Ext(name) != ".py" || strings.HasSuffix(name, "_test.py") {
+		if path.Ext(name) != ".py" && called[name] == nil || strings.HasSuffix(name, "_test.py") {
 			continue
 		}
 		file := r.file(path.Join(fleetdir.RunbooksDir, name))
@@ -155,7 +211,7 @@ func (r *fleetReport) lint(runbooks fleetdir.Runbooks) {
 			r.Findings = append(r.Findings, runbook.Finding{File: file, Severity: runbook.SeverityError, Message: err.Error()})
 			continue
 		}
-		r.Findings = append(r.Findings, runbook.Lint(file, source)...)
+		r.Findings = append(r.Findings, runbook.Lint(file, source, called[name]...)...)
 		r.Runbooks = append(r.Runbooks, name)
 	}
 }
@@ -209,8 +265,12 @@ func (r *fleetReport) table(w io.Writer) {
 	if more := len(r.WithoutBaseline) - shownWithout; more > 0 {
 		without += fmt.Sprintf(" and %d more", more)
 	}
+	routesText := ""
+	if r.Routes > 0 {
+		routesText = fmt.Sprintf("%d, in %s", r.Routes, routesFile)
+	}
 	fields(w, "fleet", r.Fleet, "revision", r.Revision, "commit", r.Commit, "devices", strconv.Itoa(r.Devices),
-		"without baseline", without, "runbooks", strings.Join(r.Runbooks, ", "))
+		"without baseline", without, "runbooks", strings.Join(r.Runbooks, ", "), "routes", routesText)
 	fmt.Fprintln(w)
 	var rows [][]string
 	for _, by := range []struct {

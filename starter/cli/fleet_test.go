@@ -48,6 +48,10 @@ func TestAFleetDirectoryIsCheckedOffline(t *testing.T) {
 		{"broken", "fleet validate fleet", broken},
 		{"broken-json", "fleet validate --output json fleet", broken},
 		{"broken-runbook", "fleet validate fleet", brokenRunbook},
+		{"routes", "fleet validate fleet", map[string]string{"fleet/routes.yaml": "routes:\n  - matchers: ['alertname=\"EdgeDeviceOffline\"']\n    runbook: auto_remediation.py\n    function: handle_device_offline\n"}},
+		{"broken-routes", "fleet validate fleet", map[string]string{"fleet/routes.yaml": "routes:\n  - matchers: []\n    runbook: auto_remediation.py\n    function: f\n"}},
+		{"routes-to-nowhere", "fleet validate fleet", map[string]string{"fleet/routes.yaml": "routes:\n" +
+			"  - {matchers: [alertname=A], runbook: auto_remediation.py, function: heal}\n  - {matchers: [alertname=B], runbook: gone.py, function: heal}\n"}},
 		{"absent", "fleet validate nowhere", nil},
 		{"absent-here", "fleet validate", nil},
 		{"two", "fleet validate fleet nowhere", nil},

@@ -1,4 +1,4 @@
-package bridge
+package routes
 
 import (
 	"bytes"
@@ -9,6 +9,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/alertmanager/matcher/parse"
@@ -22,14 +23,15 @@ var (
 	yamlLinePattern = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
 )
 
-// ParseRoutes reads the text of a routes file that errors call name.
-func ParseRoutes(name string, data []byte) (Routes, error) {
-	p := &routesParser{name: name}
+// Parse reads the text of a routes file that errors call name. What is wrong
+// in the file is a Mistakes.
+func Parse(name string, data []byte) (List, error) {
+	p := &parser{name: name}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var doc yaml.Node
 	switch err := decoder.Decode(&doc); {
 	case errors.Is(err, io.EOF):
-		return nil, fmt.Errorf("%s:1:1: the file is empty: want routes, a list", name)
+		return nil, Mistakes{{name, 1, 1, "the file is empty: want routes, a list"}}
 	case err != nil:
 		return nil, p.syntax(err)
 	}
@@ -42,53 +44,73 @@ func ParseRoutes(name string, data []byte) (Routes, error) {
 	routes := p.file(doc.Content[0])
 	p.shadowed(routes)
 	if len(p.mistakes) > 0 {
-		return nil, p.join()
+		return nil, p.inOrder()
 	}
 	return routes, nil
 }
 
-// routesParser walks the nodes of a routes file and collects everything that
+// parser walks the nodes of a routes file and collects everything that
 // is wrong, so that one run tells all.
-type routesParser struct {
+type parser struct {
 	name     string
-	mistakes []mistake
+	mistakes Mistakes
 }
 
-type mistake struct {
-	line, column int
-	text         string
+// Mistake is one thing that is wrong in a routes file.
+type Mistake struct {
+	File string
+	// Line and Column count from 1; Column 0 stands for the line as a whole.
+	Line, Column int
+	// Text says what is wrong, and the remedy.
+	Text string
 }
 
-func (p *routesParser) errorf(at *yaml.Node, format string, args ...any) {
-	p.mistakes = append(p.mistakes, mistake{at.Line, at.Column, fmt.Sprintf(format, args...)})
-}
-
-// join returns the mistakes in the order of the file, one line each.
-func (p *routesParser) join() error {
-	slices.SortStableFunc(p.mistakes, func(a, b mistake) int {
-		return cmp.Or(cmp.Compare(a.line, b.line), cmp.Compare(a.column, b.column))
-	})
-	errs := make([]error, len(p.mistakes))
-	for i, m := range p.mistakes {
-		errs[i] = fmt.Errorf("%s:%d:%d: %s", p.name, m.line, m.column, m.text)
+// String returns "file:line:column: text".
+func (m Mistake) String() string {
+	if m.Column == 0 {
+		return fmt.Sprintf("%s:%d: %s", m.File, m.Line, m.Text)
 	}
-	return errors.Join(errs...)
+	return fmt.Sprintf("%s:%d:%d: %s", m.File, m.Line, m.Column, m.Text)
+}
+
+// Mistakes is all that is wrong in a routes file, in the order of the file.
+type Mistakes []Mistake
+
+// Error returns one mistake per line.
+func (ms Mistakes) Error() string {
+	lines := make([]string, len(ms))
+	for i, m := range ms {
+		lines[i] = m.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (p *parser) errorf(at *yaml.Node, format string, args ...any) {
+	p.mistakes = append(p.mistakes, Mistake{p.name, at.Line, at.Column, fmt.Sprintf(format, args...)})
+}
+
+// inOrder returns the mistakes in the order of the file.
+func (p *parser) inOrder() Mistakes {
+	slices.SortStableFunc(p.mistakes, func(a, b Mistake) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return p.mistakes
 }
 
 // syntax gives a YAML error the form of the others.
-func (p *routesParser) syntax(err error) error {
+func (p *parser) syntax(err error) error {
 	text := err.Error()
-	line := "1"
+	line := 1
 	if m := yamlLinePattern.FindStringSubmatch(text); m != nil {
 		text = strings.TrimPrefix(text, m[0])
 		if m[1] != "" {
-			line = m[1]
+			line, _ = strconv.Atoi(m[1])
 		}
 	}
-	return fmt.Errorf("%s:%s: not YAML: %s", p.name, line, text)
+	return Mistakes{{p.name, line, 0, "not YAML: " + text}}
 }
 
-func (p *routesParser) file(root *yaml.Node) Routes {
+func (p *parser) file(root *yaml.Node) List {
 	fields := p.fields(root, "the file", "routes")
 	if fields == nil {
 		return nil
@@ -102,15 +124,15 @@ func (p *routesParser) file(root *yaml.Node) Routes {
 		p.errorf(list, "routes: want a list of at least one route; to start nothing, do not run the bridge")
 		return nil
 	}
-	routes := make(Routes, 0, len(list.Content))
+	routes := make(List, 0, len(list.Content))
 	for _, item := range list.Content {
 		routes = append(routes, p.route(resolve(item)))
 	}
 	return routes
 }
 
-func (p *routesParser) route(n *yaml.Node) Route {
-	r := Route{DeviceLabel: defaultDeviceLabel, Line: n.Line}
+func (p *parser) route(n *yaml.Node) Route {
+	r := Route{DeviceLabel: DefaultDeviceLabel, Line: n.Line}
 	fields := p.fields(n, "a route", "matchers", "runbook", "function", "device_label")
 	if fields == nil {
 		return r
@@ -125,7 +147,7 @@ func (p *routesParser) route(n *yaml.Node) Route {
 }
 
 // matchers reads the list of matchers in Alertmanager's own syntax.
-func (p *routesParser) matchers(route, n *yaml.Node) labels.Matchers {
+func (p *parser) matchers(route, n *yaml.Node) labels.Matchers {
 	const example = `a list as in ['alertname="EdgeDeviceOffline"', 'severity=~"critical|warning"']`
 	if n == nil {
 		p.errorf(route, "no matchers: want %s", example)
@@ -154,7 +176,7 @@ func (p *routesParser) matchers(route, n *yaml.Node) labels.Matchers {
 }
 
 // shadowed finds routes that an earlier one with the same matchers hides.
-func (p *routesParser) shadowed(routes Routes) {
+func (p *parser) shadowed(routes List) {
 	seen := map[string]int{}
 	for _, r := range routes {
 		if len(r.Matchers) == 0 {
@@ -167,7 +189,7 @@ func (p *routesParser) shadowed(routes Routes) {
 		slices.Sort(words)
 		key := strings.Join(slices.Compact(words), ",")
 		if line, ok := seen[key]; ok {
-			p.mistakes = append(p.mistakes, mistake{r.Line, 1, fmt.Sprintf("this route never matches: the one in line %d has the same matchers and comes first; remove one", line)})
+			p.mistakes = append(p.mistakes, Mistake{p.name, r.Line, 1, fmt.Sprintf("this route never matches: the one in line %d has the same matchers and comes first; remove one", line)})
 			continue
 		}
 		seen[key] = r.Line
@@ -176,7 +198,7 @@ func (p *routesParser) shadowed(routes Routes) {
 
 // fields returns the members of a mapping, and complains of every name that is
 // not known or comes twice. It is nil when n is no mapping.
-func (p *routesParser) fields(n *yaml.Node, what string, known ...string) map[string]*yaml.Node {
+func (p *parser) fields(n *yaml.Node, what string, known ...string) map[string]*yaml.Node {
 	if n.Kind != yaml.MappingNode {
 		p.errorf(n, "%s: want a mapping with %s", what, strings.Join(known, ", "))
 		return nil
@@ -197,7 +219,7 @@ func (p *routesParser) fields(n *yaml.Node, what string, known ...string) map[st
 }
 
 // text reads a field that has to be there and to hold text that is valid.
-func (p *routesParser) text(route, n *yaml.Node, name, want string, valid func(string) bool) string {
+func (p *parser) text(route, n *yaml.Node, name, want string, valid func(string) bool) string {
 	switch {
 	case n == nil:
 		p.errorf(route, "no %s: want %s", name, want)

@@ -1,19 +1,16 @@
-package bridge_test
+package routes_test
 
 import (
-	"net/http"
-	"os"
 	"strings"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
-	"edgefleet/alertbridge/bridge"
+	"edgefleet/internal/routes"
 )
 
 func TestTheFirstRouteThatMatchesWins(t *testing.T) {
-	routes, err := bridge.ParseRoutes("routes.yaml", []byte(`
+	list, err := routes.Parse("routes.yaml", []byte(`
 routes:
   - matchers: ['alertname="EdgeDeviceOffline"', 'severity=~"critical|warning"']
     runbook: sites/urgent.py
@@ -40,16 +37,16 @@ routes:
 		"nothing matches":                     {map[string]string{"alertname": "DiskFull"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, ok := routes.Match(tc.labels)
+			got, ok := list.Match(tc.labels)
 			require.Equal(t, tc.want != "", ok)
 			require.Equal(t, tc.want, got.Function)
 		})
 	}
-	first, _ := routes.Match(map[string]string{"alertname": "EdgeDeviceOffline", "severity": "warning"})
+	first, _ := list.Match(map[string]string{"alertname": "EdgeDeviceOffline", "severity": "warning"})
 	require.Equal(t, "instance", first.DeviceLabel)
 	require.Equal(t, 3, first.Line)
 	require.Equal(t, `{alertname="EdgeDeviceOffline",severity=~"critical|warning"} -> sites/urgent.py:urgent`, first.String())
-	second, _ := routes.Match(map[string]string{"alertname": "EdgeDeviceOffline"})
+	second, _ := list.Match(map[string]string{"alertname": "EdgeDeviceOffline"})
 	require.Equal(t, "device_id", second.DeviceLabel)
 }
 
@@ -85,7 +82,7 @@ func TestARoutesFileIsRefusedWithThePlaceAndTheRemedy(t *testing.T) {
 			"r.yaml:3:1: this route never matches: the one in line 2 has the same matchers and comes first; remove one"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := bridge.ParseRoutes("r.yaml", []byte(tc.text))
+			_, err := routes.Parse("r.yaml", []byte(tc.text))
 			require.ErrorContains(t, err, tc.want)
 			require.NotContains(t, err.Error(), "\n", "one mistake, one line")
 		})
@@ -93,7 +90,7 @@ func TestARoutesFileIsRefusedWithThePlaceAndTheRemedy(t *testing.T) {
 }
 
 func TestEveryMistakeOfARoutesFileIsToldAtOnce(t *testing.T) {
-	_, err := bridge.ParseRoutes("r.yaml", []byte("routes:\n- matchers: [a]\n  runbook: /x\n- {}\nother: 1\n"))
+	_, err := routes.Parse("r.yaml", []byte("routes:\n- matchers: [a]\n  runbook: /x\n- {}\nother: 1\n"))
 	require.Error(t, err)
 	var places []string
 	for line := range strings.Lines(err.Error()) {
@@ -104,54 +101,30 @@ func TestEveryMistakeOfARoutesFileIsToldAtOnce(t *testing.T) {
 }
 
 func TestTheDefaultRoutesAnswerTheTwoAlertsOfTheFleetGuide(t *testing.T) {
-	routes, err := bridge.LoadRoutes("")
+	list, err := routes.Parse("the default routes", []byte(routes.Default))
 	require.NoError(t, err)
-	offline, ok := routes.Match(map[string]string{"alertname": "EdgeDeviceOffline"})
+	offline, ok := list.Match(map[string]string{"alertname": "EdgeDeviceOffline"})
 	require.True(t, ok)
 	require.Equal(t, "auto_remediation.py:handle_device_offline", offline.Runbook+":"+offline.Function)
-	drift, ok := routes.Match(map[string]string{"alertname": "EdgeConfigDrift"})
+	drift, ok := list.Match(map[string]string{"alertname": "EdgeConfigDrift"})
 	require.True(t, ok)
 	require.Equal(t, "config_drift.py:handle_config_drift", drift.Runbook+":"+drift.Function)
 }
 
-func TestAReloadIsAllOrNothing(t *testing.T) {
-	file := writeFile(t, "routes.yaml", "routes: [{matchers: [alertname=EdgeDeviceOffline], runbook: old.py, function: f}]\n")
-	f, r := &fakeTemporal{}, prometheus.NewRegistry()
-	b := run(t, bridge.Options{Temporal: f, Registry: r, RoutesFile: file})
-	c := client(t)
-	runbook := func(device string) string {
-		require.Equal(t, http.StatusOK, post(t, c, b, message(t, offline(device))).code)
-		return f.starts[len(f.starts)-1].input.Runbook.Path
-	}
-	require.Equal(t, "old.py", runbook("a"))
-
-	require.NoError(t, os.WriteFile(file, []byte("routes: [{matchers: [alertname=EdgeDeviceOffline], runbook: new.py, function: f}, {}]\n"), 0o600))
-	require.ErrorContains(t, b.Reload(), "no matchers")
-	require.Equal(t, "old.py", runbook("bb"))
-	require.EqualValues(t, 1, value(t, r, "edgefleet_bridge_routes_reloads_total", map[string]string{"result": "failed"}))
-	require.EqualValues(t, 0, value(t, r, "edgefleet_bridge_routes_last_reload_successful", nil))
-
-	require.NoError(t, os.WriteFile(file, []byte("routes: [{matchers: [alertname=EdgeDeviceOffline], runbook: new.py, function: f}]\n"), 0o600))
-	require.NoError(t, b.Reload())
-	require.Equal(t, "new.py", runbook("ccc"))
-	require.EqualValues(t, 1, value(t, r, "edgefleet_bridge_routes_reloads_total", map[string]string{"result": "success"}))
-	require.EqualValues(t, 1, value(t, r, "edgefleet_bridge_routes_last_reload_successful", nil))
-}
-
-func FuzzParseRoutes(f *testing.F) {
-	f.Add([]byte(bridge.DefaultRoutes))
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(routes.Default))
 	f.Add([]byte("routes: [{matchers: [a=b], runbook: &x r.py, function: *x}]"))
 	f.Add([]byte("a: &a [*a]\nroutes: *a"))
 	f.Add([]byte("--- \n---\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		routes, err := bridge.ParseRoutes("r.yaml", data)
+		list, err := routes.Parse("r.yaml", data)
 		if err != nil {
-			require.Nil(t, routes)
+			require.Nil(t, list)
 			require.True(t, strings.HasPrefix(err.Error(), "r.yaml:"), err)
 			return
 		}
-		require.NotEmpty(t, routes)
-		for _, r := range routes {
+		require.NotEmpty(t, list)
+		for _, r := range list {
 			require.NotEmpty(t, r.Matchers)
 			require.NotEmpty(t, r.Runbook)
 			require.NotEmpty(t, r.Function)
