@@ -208,7 +208,7 @@ func TestMappedSettingsWorkWithTheSharedTypes(t *testing.T) {
 		for _, c := range []struct {
 			word  uint16
 			words string
-		}{{11, "WMax: its scale factor WMax_SF is 11, and a power of ten from -10 to 10"}, {0x8000, "does not implement its scale factor WMax_SF"}} {
+		}{{11, "WMax: its scale factor WMax_SF is 11, and a power of ten from -10 to 10"}, {0xFFF5, "WMax_SF is -11"}, {0x8000, "does not implement its scale factor WMax_SF"}} {
 			require.NoError(t, p.Poke(devices.Holding, sf, c.word))
 			_, err := p.chain.Map(t.Context(), p.link, []string{"121.WMax"})
 			require.Equal(t, devices.Rejected, devices.KindOf(err))
