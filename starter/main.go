@@ -15,6 +15,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := cli.New(cli.Options{
 		Out: os.Stdout, Err: os.Stderr, Colour: cli.Colourful(os.Stdout, os.Getenv),
+		Terminal: cli.Terminal(os.Stderr, os.Getenv),
 	}).Run(ctx, os.Args)
 	stop()
 	os.Exit(code)

@@ -131,9 +131,11 @@ func (o *onboarding) addPhase(p contract.PhaseTime) {
 	for i := range o.progress.Phases {
 		if o.progress.Phases[i].Phase == p.Phase {
 			o.progress.Phases[i].Took += p.Took
+			o.progress.Phases[i].Devices++
 			return
 		}
 	}
+	p.Devices = 1
 	o.progress.Phases = append(o.progress.Phases, p)
 }
 

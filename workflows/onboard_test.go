@@ -84,7 +84,8 @@ func TestOnboardingTakesEveryDeviceOnceOnItsRegionsQueue(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []int{40, 40, 0, 3}, []int{p.Total, p.Done, p.Failed, p.Skipped})
 	require.Equal(t, "r1", p.Revision)
-	require.Equal(t, []contract.PhaseTime{{Phase: contract.PhaseReach, Took: 40 * time.Second}, {Phase: contract.PhaseVerify, Took: 20 * time.Second}}, p.Phases)
+	require.Equal(t, []contract.PhaseTime{{Phase: contract.PhaseReach, Took: 40 * time.Second, Devices: 40},
+		{Phase: contract.PhaseVerify, Took: 20 * time.Second, Devices: 40}}, p.Phases)
 	require.Empty(t, p.Running)
 	region := map[string]string{}
 	for _, d := range devices {

@@ -29,6 +29,7 @@ const (
 // Temporal is what the command line needs of a Temporal client.
 type Temporal interface {
 	ExecuteWorkflow(ctx context.Context, options client.StartWorkflowOptions, workflow any, args ...any) (client.WorkflowRun, error)
+	GetWorkflow(ctx context.Context, workflowID, runID string) client.WorkflowRun
 	QueryWorkflow(ctx context.Context, workflowID, runID, queryType string, args ...any) (converter.EncodedValue, error)
 	UpdateWorkflow(ctx context.Context, options client.UpdateWorkflowOptions) (client.WorkflowUpdateHandle, error)
 	DescribeTaskQueue(ctx context.Context, taskQueue string, kind enumspb.TaskQueueType) (*workflowservice.DescribeTaskQueueResponse, error)
@@ -50,8 +51,14 @@ type Options struct {
 	// Patience is how long nothing may happen before the reader is told what
 	// is waited for.
 	Patience time.Duration
+	// Every is the least time between two lines about the same progress.
+	Every time.Duration
+	// Clock tells the time for rates.
+	Clock func() time.Time
 	// Colour lets diffs be coloured; see Colourful.
 	Colour bool
+	// Terminal lets a line of progress on Err be written over; see Terminal.
+	Terminal bool
 }
 
 // App is the command line.
@@ -91,6 +98,12 @@ func New(opts Options) *App {
 	if opts.Patience == 0 {
 		opts.Patience = patience
 	}
+	if opts.Every == 0 {
+		opts.Every = 5 * time.Second
+	}
+	if opts.Clock == nil {
+		opts.Clock = time.Now
+	}
 	a := &App{opts: opts}
 	a.cli = &cli.App{
 		Name:           "edgefleet",
@@ -105,7 +118,7 @@ func New(opts Options) *App {
 		Flags:          temporalx.Flags(),
 		Commands: []*cli.Command{
 			a.deviceCommand(), a.incidentCommand(), a.auditCommand(),
-			a.remediateCommand(), a.runbookCommand(), a.fleetCommand(), a.completionCommand(),
+			a.onboardCommand(), a.remediateCommand(), a.runbookCommand(), a.fleetCommand(), a.completionCommand(),
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {

@@ -34,18 +34,44 @@ func (a *App) deviceList(c *cli.Context) error {
 	if err := firstError(noArgs(c), checkOutput(c)); err != nil {
 		return err
 	}
-	out, err := a.ask(c, contract.InspectInput{Question: contract.AskDeviceList,
-		Device: &contract.DeviceQuery{Site: c.String("site"), Region: c.String("region")}})
+	devices, err := a.devices(c, contract.DeviceQuery{Site: c.String("site"), Region: c.String("region")})
 	if err != nil {
 		return err
 	}
-	return a.show(c, nonNil(out.Devices), func(w io.Writer) {
-		rows := make([][]string, 0, len(out.Devices))
-		for _, d := range out.Devices {
+	return a.show(c, devices, func(w io.Writer) {
+		rows := make([][]string, 0, len(devices))
+		for _, d := range devices {
 			rows = append(rows, []string{d.ID, d.Site, d.Region, d.Class, d.Profile, d.State, stampPtr(d.CheckedAt), dash(d.LeasedBy)})
 		}
 		a.list(w, "no device is declared, or none matches", "ID|SITE|REGION|CLASS|PROFILE|STATE|CHECKED (UTC)|LEASED BY", rows)
 	})
+}
+
+// devices asks for a list until there is no more of it.
+func (a *App) devices(c *cli.Context, q contract.DeviceQuery) ([]contract.DeviceStatus, error) {
+	if err := checkTimeout(c); err != nil {
+		return nil, err
+	}
+	t, err := a.dial(c)
+	if err != nil {
+		return nil, err
+	}
+	defer t.Close()
+	list := []contract.DeviceStatus{}
+	for {
+		query := q
+		out, err := a.askOver(c.Context, t, contract.InspectInput{Question: contract.AskDeviceList, Device: &query}, c.Duration(flagTimeout))
+		if err != nil {
+			return nil, err
+		}
+		page := out.Devices
+		list = append(list, page...)
+		if len(page) == 0 || !page[len(page)-1].More {
+			return list, nil
+		}
+		list[len(list)-1].More = false
+		q.After = page[len(page)-1].ID
+	}
 }
 
 // deviceQuestion asks a question about the one device that the command names.

@@ -38,6 +38,8 @@ type fakeTemporal struct {
 	asked   []contract.InspectInput
 	options []client.StartWorkflowOptions
 	started []contract.RemediateInput
+	onboard []contract.OnboardInput
+	queried []string
 	updates []client.UpdateWorkflowOptions
 	queries int
 	closed  int
@@ -48,6 +50,8 @@ type fakeTemporal struct {
 	ends      []error
 	result    contract.RemediateResult
 	progress  []contract.Progress
+	onboards  []contract.OnboardProgress
+	onboarded contract.OnboardProgress
 	startErr  error
 	updateErr error
 	decideErr error
@@ -79,20 +83,48 @@ func (f *fakeTemporal) ExecuteWorkflow(_ context.Context, o client.StartWorkflow
 		f.seen = make(chan struct{})
 		return &fakeRun{f: f, id: o.ID, value: f.result, errs: f.ends, held: true}, nil
 	}
+	if workflow == contract.WorkflowOnboard {
+		if f.startErr != nil {
+			return nil, f.startErr
+		}
+		f.onboard = append(f.onboard, args[0].(contract.OnboardInput))
+		return f.watch(o.ID), nil
+	}
 	panic("no such workflow")
 }
 
-func (f *fakeTemporal) QueryWorkflow(_ context.Context, _, _, query string, _ ...any) (converter.EncodedValue, error) {
+func (f *fakeTemporal) GetWorkflow(_ context.Context, id, _ string) client.WorkflowRun {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.watch(id)
+}
+
+// watch is an onboarding that runs.
+func (f *fakeTemporal) watch(id string) client.WorkflowRun {
+	f.seen = make(chan struct{})
+	return &fakeRun{f: f, id: id, value: f.onboarded, errs: f.ends, held: true}
+}
+
+// looks counts the answers to the progress query.
+func (f *fakeTemporal) looks() int { return max(len(f.progress), len(f.onboards)) }
+
+func (f *fakeTemporal) QueryWorkflow(_ context.Context, _, runID, query string, _ ...any) (converter.EncodedValue, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if query != contract.QueryProgress {
 		panic("no such query")
 	}
-	if len(f.progress) == 0 {
+	f.queried = append(f.queried, runID)
+	if f.looks() == 0 {
 		return nil, serviceerror.NewDeadlineExceeded("no worker took the query")
 	}
-	p := f.progress[min(f.queries, len(f.progress)-1)]
-	if f.queries++; f.queries == len(f.progress) {
+	var p any
+	if n := min(f.queries, f.looks()-1); len(f.onboards) > 0 {
+		p = f.onboards[n]
+	} else {
+		p = f.progress[n]
+	}
+	if f.queries++; f.queries == f.looks() {
 		close(f.seen)
 	}
 	payloads, err := converter.GetDefaultDataConverter().ToPayloads(p)
@@ -150,7 +182,7 @@ func (r *fakeRun) Get(ctx context.Context, into any) error {
 			return ctx.Err()
 		}
 	}
-	if r.held && len(r.f.progress) > 0 {
+	if r.held && r.f.looks() > 0 {
 		select {
 		case <-r.f.seen:
 		case <-ctx.Done():

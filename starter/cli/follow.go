@@ -2,42 +2,38 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"time"
 
-	"github.com/urfave/cli/v2"
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/temporal"
 
 	"edgefleet/internal/temporalx"
-	"edgefleet/workflows/contract"
 )
 
-// follow prints the timeline as it grows, then the result. While Temporal is
-// away it waits: the run goes on without it, or after it.
-func (a *App) follow(c *cli.Context, t Temporal, run client.WorkflowRun) error {
-	ctx := c.Context
-	type ending struct {
-		result contract.RemediateResult
-		err    error
-	}
-	endings := make(chan ending, 1)
-	get := func() {
-		var e ending
-		e.err = run.Get(ctx, &e.result)
-		endings <- e
-	}
+// lookWithin bounds one look at a run that is followed.
+const lookWithin = 5 * time.Second
+
+// follow waits for the end of a run and puts its result into result. It looks
+// at every poll, and once more, with last, when the run has ended. While
+// Temporal is away it waits: the run goes on without it, or after it. A run
+// that continues as new is followed to its end. When ctx ends first, the error
+// is the context's, and result is not to be read.
+func (a *App) follow(ctx context.Context, run client.WorkflowRun, result any, look func(ctx context.Context, last bool)) error {
+	endings := make(chan error, 1)
+	get := func() { endings <- run.Get(ctx, result) }
 	go get()
 	ticker := time.NewTicker(a.opts.Poll)
 	defer ticker.Stop()
-	view := timelineView{out: a.opts.Err, began: time.Now(), patience: a.opts.Patience}
+	within := func(last bool) {
+		ctx, cancel := context.WithTimeout(ctx, lookWithin)
+		defer cancel()
+		look(ctx, last)
+	}
 	away := false
 	for {
 		select {
-		case e := <-endings:
-			if e.err != nil && ctx.Err() == nil && temporalx.Away(e.err) {
+		case err := <-endings:
+			if err != nil && ctx.Err() == nil && temporalx.Away(err) {
 				if !away {
 					fmt.Fprintln(a.opts.Err, "Temporal is away; still following…")
 				}
@@ -48,14 +44,12 @@ func (a *App) follow(c *cli.Context, t Temporal, run client.WorkflowRun) error {
 				}
 			}
 			if ctx.Err() != nil {
-				return leftBehind(run.GetID(), c.Args())
+				return ctx.Err()
 			}
-			// The last lines came after the last look; nothing is waited for.
-			view.told = true
-			view.update(ctx, t, run)
-			return a.showEnd(c, e.result, e.err)
+			within(true)
+			return err
 		case <-ticker.C:
-			view.update(ctx, t, run)
+			within(false)
 		}
 	}
 }
@@ -71,74 +65,17 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func (a *App) showEnd(c *cli.Context, result contract.RemediateResult, err error) error {
-	if err != nil {
-		return explainRun(c.Context, err)
-	}
-	return a.show(c, result, func(w io.Writer) {
-		fmt.Fprintf(w, "%s: %s (incident %s)\n", oneLine(result.Outcome), oneLine(result.Detail), oneLine(result.IncidentID))
-	})
+// waiting says once what is waited for when nothing came of a run for long.
+type waiting struct {
+	app   *App
+	began time.Time
+	told  bool
 }
 
-// leftBehind is what an operator who pressed Ctrl-C has to know.
-func leftBehind(workflowID string, args cli.Args) error {
-	return fmt.Errorf("interrupted; %s goes on; see how it ends with: edgefleet incident list --device %s", workflowID, args.Get(args.Len()-1))
-}
-
-// timelineView prints what it has not yet printed of a run's timeline. That a
-// query fails is not worth a word: the run goes on without it.
-type timelineView struct {
-	out      io.Writer
-	began    time.Time
-	patience time.Duration
-	told     bool
-	printed  int
-	waiting  string
-}
-
-func (v *timelineView) update(ctx context.Context, t Temporal, run client.WorkflowRun) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	var p contract.Progress
-	answer, err := t.QueryWorkflow(ctx, run.GetID(), run.GetRunID(), contract.QueryProgress)
-	if err == nil {
-		err = answer.Get(&p)
-	}
-	if err != nil {
-		v.still(func() string { return whoIsMissing(ctx, t) })
+func (w *waiting) still(word func() string) {
+	if w.told || time.Since(w.began) < w.app.opts.Patience {
 		return
 	}
-	for ; v.printed < len(p.Timeline); v.printed++ {
-		m := p.Timeline[v.printed]
-		fmt.Fprintf(v.out, "%s  %s\n", m.At.Local().Format("15:04:05"), oneLine(m.Text))
-	}
-	v.still(func() string { return "still " + oneLine(p.Phase) + "…" })
-	if p.Waiting != "" && p.Waiting != v.waiting {
-		fmt.Fprintf(v.out, "to answer: edgefleet runbook approve %s %s   (or with --refuse)\n", shellWord(run.GetID()), shellWord(oneLine(p.Waiting)))
-	}
-	v.waiting = p.Waiting
-}
-
-// still says once what is waited for when nothing came of the run for long.
-func (v *timelineView) still(word func() string) {
-	if v.told || v.printed > 0 || time.Since(v.began) < v.patience {
-		return
-	}
-	v.told = true
-	fmt.Fprintln(v.out, word())
-}
-
-func explainRun(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
-		var timeout *temporal.TimeoutError
-		switch {
-		case temporal.IsCanceledError(err):
-			return errors.New("the remediation was cancelled; its incident is closed and its lease released")
-		case temporal.IsTerminatedError(err):
-			return errors.New("the remediation was terminated; housekeeping closes its incident and releases its lease")
-		case errors.As(err, &timeout):
-			return fmt.Errorf("the remediation did not end within %v; housekeeping closes its incident and releases its lease", remediateTimeout)
-		}
-	}
-	return explain(ctx, err)
+	w.told = true
+	fmt.Fprintln(w.app.opts.Err, word())
 }

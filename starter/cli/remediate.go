@@ -81,7 +81,7 @@ func (a *App) remediate(c *cli.Context, id string, ref contract.RunbookRef) erro
 		started := map[string]string{"workflow_id": run.GetID(), "run_id": run.GetRunID()}
 		return a.show(c, started, func(w io.Writer) { fmt.Fprintln(w, run.GetID()) })
 	}
-	return a.follow(c, t, run)
+	return a.followTimeline(c, t, run)
 }
 
 // lookTimeout bounds the look at the device before a remediation: without a

@@ -110,10 +110,12 @@ type OnboardFailure struct {
 	Detail   string `json:"detail"`
 }
 
-// PhaseTime is how long a phase took.
+// PhaseTime is how long a phase took: of one device, or of all the Devices
+// together that had it in an OnboardProgress.
 type PhaseTime struct {
-	Phase string        `json:"phase"`
-	Took  time.Duration `json:"took_ns"`
+	Phase   string        `json:"phase"`
+	Took    time.Duration `json:"took_ns"`
+	Devices int           `json:"devices,omitempty"`
 }
 
 // OnboardDeviceInput is the input of ActivityOnboard.
