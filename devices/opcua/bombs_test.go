@@ -121,6 +121,15 @@ func TestFramesThatDoNotFollow(t *testing.T) {
 	}
 }
 
+func TestAChannelUnderAnotherPolicyIsRefused(t *testing.T) {
+	s := plain(t)
+	_, l := open(t, Options{}, s.endpoint())
+	s.once("OPN", edit(func(chunk []byte) []byte { return bytes.Replace(chunk, []byte("#None"), []byte("#Some"), 1) }))
+	err := l.Ping(t.Context())
+	require.Equal(t, devices.Auth, devices.KindOf(err), "%v", err)
+	require.ErrorContains(t, err, "answered under the policy")
+}
+
 func TestGreetingsThatNoServerSends(t *testing.T) {
 	greeting := func(version, receive, send uint32) []byte {
 		return frame("ACKF", slices.Concat(le32(version), le32(receive), le32(send), le32(0), le32(0)))

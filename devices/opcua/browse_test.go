@@ -37,7 +37,7 @@ func TestPagesWithoutAnEndAreLeft(t *testing.T) {
 	released := false
 	s.answer("BrowseNext", func(ua.Response) ua.Response {
 		released = true
-		return &ua.BrowseNextResponse{Results: []*ua.BrowseResult{{}}}
+		return &ua.BrowseNextResponse{Results: []*ua.BrowseResult{{ContinuationPoint: []byte("more")}}}
 	})
 	d := New(Options{})
 	defer d.Close()
@@ -45,6 +45,7 @@ func TestPagesWithoutAnEndAreLeft(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, nodes)
 	require.True(t, released, "the server may forget the rest")
+	require.Equal(t, 1, s.count("BrowseNext"))
 }
 
 func TestBrowseRefuses(t *testing.T) {

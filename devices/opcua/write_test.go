@@ -194,6 +194,12 @@ func TestAFailedLookUpLeavesNoWriteOpen(t *testing.T) {
 	s.once("Read", sayAndCut(0.5))
 	err := l.Write(t.Context(), []devices.Setting{set("a", devices.Int32, int64(2))})
 	require.Equal(t, devices.Unreachable, devices.KindOf(err), "%v", err)
+	// The same of the type, when the namespaces are known.
+	_, err = l.Read(t.Context(), []devices.Point{at("a", devices.Int32)})
+	require.NoError(t, err)
+	s.once("Read", sayAndCut(0.5))
+	err = l.Write(t.Context(), []devices.Setting{set("a", devices.Int32, int64(2))})
+	require.Equal(t, devices.Unreachable, devices.KindOf(err), "%v", err)
 	require.Zero(t, s.count("Write"))
 	require.ErrorContains(t, l.Write(t.Context(), []devices.Setting{set("nowhere", devices.Int32, int64(2))}), "BadNodeIDUnknown")
 	// An array of the server's namespaces that is none.
@@ -201,6 +207,19 @@ func TestAFailedLookUpLeavesNoWriteOpen(t *testing.T) {
 	_, other := open(t, Options{}, s.endpoint())
 	_, err = other.Read(t.Context(), []devices.Point{at("a", devices.Int32)})
 	require.ErrorContains(t, err, "does not tell its namespaces")
+}
+
+func TestASessionThatDoesNotOpenLeavesNoWriteOpen(t *testing.T) {
+	s := newFake(t, ua.SecurityPolicyURIBasic256Sha256, ua.MessageSecurityModeSign)
+	s.set("ns=1;s=a", int32(1))
+	_, l := open(t, Options{}, s.endpoint())
+	for _, step := range []string{"HEL", "OPNlook", "GetEndpoints", "OPN", "CreateSession", "ActivateSession"} {
+		s.once(step, sayAndCut(0.5))
+		err := l.Write(t.Context(), []devices.Setting{set("a", devices.Int32, int64(2))})
+		require.Equal(t, devices.Unreachable, devices.KindOf(err), "%s: %v", step, err)
+	}
+	require.Zero(t, s.count("Write"))
+	require.NoError(t, l.Write(t.Context(), []devices.Setting{set("a", devices.Int32, int64(2))}))
 }
 
 func TestAMethodWhoseAnswerIsLostIsIndeterminate(t *testing.T) {
