@@ -97,9 +97,9 @@ func progressText(p contract.OnboardProgress, now time.Time) string {
 	}
 	if took := now.Sub(p.Began); ended > 0 && took > 0 {
 		parts = append(parts, fmt.Sprintf("%.1f/s", float64(ended)/took.Seconds()))
-		if ended < p.Total {
-			left := time.Duration(float64(took) / float64(ended) * float64(p.Total-ended))
-			parts = append(parts, left.Round(time.Second).String()+" left")
+		left := time.Duration(float64(took) / float64(ended) * float64(p.Total-ended)).Round(time.Second)
+		if left > 0 {
+			parts = append(parts, left.String()+" left")
 		}
 	}
 	return strings.Join(parts, ", ")
