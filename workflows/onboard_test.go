@@ -172,8 +172,7 @@ func TestTheFirstFailuresAreNamedAndAllAreCounted(t *testing.T) {
 
 func TestTheProgressOfAnOnboardingCanBeAskedFor(t *testing.T) {
 	var seen []contract.OnboardProgress
-	var w *world
-	w = onboardWorld(t, someRefs(6), func(in contract.OnboardDeviceInput) (contract.OnboardDeviceResult, error) {
+	w := onboardWorld(t, someRefs(6), func(in contract.OnboardDeviceInput) (contract.OnboardDeviceResult, error) {
 		if in.DeviceID == "edge-000" {
 			return contract.OnboardDeviceResult{}, temporal.NewApplicationError("away", contract.ErrUnreachable)
 		}
