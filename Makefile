@@ -20,10 +20,10 @@ dev: ## run everything in one process until Ctrl-C
 	$(GO) run ./dev
 
 build: ## build the four programs into bin/
-	$(GO) build -trimpath -o $(BIN)/edgefleet ./starter
-	$(GO) build -trimpath -o $(BIN)/edgefleet-worker ./worker
-	$(GO) build -trimpath -o $(BIN)/edgefleet-alertbridge ./alertbridge
-	$(GO) build -trimpath -o $(BIN)/edgefleet-dev ./dev
+	$(GO) build -o $(BIN)/edgefleet ./starter
+	$(GO) build -o $(BIN)/edgefleet-worker ./worker
+	$(GO) build -o $(BIN)/edgefleet-alertbridge ./alertbridge
+	$(GO) build -o $(BIN)/edgefleet-dev ./dev
 
 test: ## run all tests
 	$(GO) test ./...

@@ -87,8 +87,7 @@ func (o *onboarding) start(ctx workflow.Context, d contract.DeviceRef) workflow.
 		},
 	})
 	return workflow.ExecuteActivity(ctx, contract.ActivityOnboard, contract.OnboardDeviceInput{
-		Scope:         contract.Scope{DeviceID: d.ID, Actor: o.in.Actor, Reason: o.in.Reason},
-		TrustFirstUse: o.in.TrustFirstUse,
+		Scope: contract.Scope{DeviceID: d.ID, Actor: o.in.Actor, Reason: o.in.Reason},
 	})
 }
 

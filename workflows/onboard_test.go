@@ -50,7 +50,7 @@ func well(in contract.OnboardDeviceInput) (contract.OnboardDeviceResult, error) 
 }
 
 func onboardInput() contract.OnboardInput {
-	return contract.OnboardInput{Selection: contract.Selection{All: true}, Reason: "commissioning", TrustFirstUse: true,
+	return contract.OnboardInput{Selection: contract.Selection{All: true}, Reason: "commissioning",
 		Actor: contract.Actor{Kind: contract.ActorOperator, Name: "kim"}}
 }
 
@@ -96,7 +96,7 @@ func TestOnboardingTakesEveryDeviceOnceOnItsRegionsQueue(t *testing.T) {
 		if in, ok := c.input.(contract.OnboardDeviceInput); ok {
 			onboarded[in.DeviceID]++
 			require.Equal(t, contract.RegionQueue(region[in.DeviceID]), c.info.TaskQueue)
-			require.Equal(t, contract.OnboardDeviceInput{TrustFirstUse: true, Scope: contract.Scope{DeviceID: in.DeviceID, Reason: "commissioning",
+			require.Equal(t, contract.OnboardDeviceInput{Scope: contract.Scope{DeviceID: in.DeviceID, Reason: "commissioning",
 				Actor: contract.Actor{Kind: contract.ActorOperator, Name: "kim"}}}, in)
 		}
 	}
@@ -249,7 +249,6 @@ func TestAnOnboardingWithALongHistoryGoesOnInANewRun(t *testing.T) {
 		require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &in))
 		require.Equal(t, 20, len(in.Resume.Pending)+in.Resume.Progress.Done+in.Resume.Progress.Failed)
 		require.Equal(t, onboardInput().Actor, in.Actor)
-		require.True(t, in.TrustFirstUse)
 		require.Equal(t, 4, in.Bounds.Total)
 		devices = nil // a second selection would find nothing
 	}

@@ -33,7 +33,6 @@ are skipped, so that the same command again does only what is left.`,
 			&cli.StringFlag{Name: "region", Usage: "every device in this `REGION`"},
 			&cli.StringFlag{Name: "watch", Usage: "look again at the onboarding with this `WORKFLOW-ID`, and start nothing"},
 			&cli.BoolFlag{Name: "again", Usage: "also those that are onboarded as they are declared"},
-			&cli.BoolFlag{Name: "trust-first-use", Usage: "pin the key or certificate that a device shows, where the fleet file states none"},
 			&cli.IntFlag{Name: "per-site", Value: bounds.PerSite, Usage: "at most `N` devices of a site at once"},
 			&cli.IntFlag{Name: "per-region", Value: bounds.PerRegion, Usage: "at most `N` devices of a region at once"},
 			&cli.IntFlag{Name: "at-once", Value: bounds.Total, Usage: fmt.Sprintf("at most `N` devices at once, 1 to %d", contract.MaxAtOnce)}),
@@ -78,8 +77,8 @@ func (a *App) onboardInput(c *cli.Context) (contract.OnboardInput, error) {
 	in := contract.OnboardInput{
 		Selection: contract.Selection{IDs: c.Args().Slice(), All: c.Bool("all"), Site: c.String("site"), Region: c.String("region"), Again: c.Bool("again")},
 		Actor:     contract.Actor{Kind: contract.ActorOperator, Name: a.opts.User},
-		Reason:    c.String("reason"), TrustFirstUse: c.Bool("trust-first-use"),
-		Bounds: contract.Bounds{PerSite: c.Int("per-site"), PerRegion: c.Int("per-region"), Total: c.Int("at-once")},
+		Reason:    c.String("reason"),
+		Bounds:    contract.Bounds{PerSite: c.Int("per-site"), PerRegion: c.Int("per-region"), Total: c.Int("at-once")},
 	}
 	if in.Reason == "" {
 		in.Reason = "started by hand"

@@ -122,7 +122,7 @@ func TestWhatAnOnboardingIsStartedWith(t *testing.T) {
 		{"edge-001", contract.OnboardInput{Selection: contract.Selection{IDs: []string{"edge-001"}}, Bounds: bounds}, "onboard edge-001: started by hand", contract.AttrDeviceID},
 		{"edge-001 edge-002 --again", contract.OnboardInput{Selection: contract.Selection{IDs: []string{"edge-001", "edge-002"}, Again: true}, Bounds: bounds},
 			"onboard 2 devices: started by hand", ""},
-		{"--all --trust-first-use --per-site 1 --per-region 2 --at-once 3", contract.OnboardInput{Selection: contract.Selection{All: true}, TrustFirstUse: true,
+		{"--all --per-site 1 --per-region 2 --at-once 3", contract.OnboardInput{Selection: contract.Selection{All: true},
 			Bounds: contract.Bounds{PerSite: 1, PerRegion: 2, Total: 3}}, "onboard all devices: started by hand", ""},
 		{"--site s7 --reason spring", contract.OnboardInput{Selection: contract.Selection{Site: "s7"}, Reason: "spring", Bounds: bounds}, "onboard site s7: spring", contract.AttrSite},
 		{"--region north", contract.OnboardInput{Selection: contract.Selection{Region: "north"}, Bounds: bounds}, "onboard region north: started by hand", contract.AttrRegion},

@@ -68,10 +68,7 @@ type OnboardInput struct {
 	Selection Selection `json:"selection"`
 	Actor     Actor     `json:"actor"`
 	Reason    string    `json:"reason"`
-	// TrustFirstUse pins whatever a device shows, where the fleet file states
-	// no fingerprint. It never overrules one that is stated or pinned.
-	TrustFirstUse bool   `json:"trust_first_use,omitempty"`
-	Bounds        Bounds `json:"bounds"`
+	Bounds    Bounds    `json:"bounds"`
 
 	// Resume is set by the workflow itself when it continues as new.
 	Resume *OnboardState `json:"resume,omitempty"`
@@ -121,7 +118,6 @@ type PhaseTime struct {
 // OnboardDeviceInput is the input of ActivityOnboard.
 type OnboardDeviceInput struct {
 	Scope
-	TrustFirstUse bool `json:"trust_first_use,omitempty"`
 }
 
 // OnboardDeviceResult is the result of ActivityOnboard. A device that could
@@ -138,7 +134,6 @@ type OnboardDeviceResult struct {
 // The phases of onboarding, in order.
 const (
 	PhaseReach    = "reach"
-	PhaseEnrol    = "enrol"
 	PhaseIdentify = "identify"
 	PhaseBackUp   = "back up"
 	PhaseApply    = "apply"
