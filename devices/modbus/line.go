@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"edgefleet/devices"
+	"edgefleet/devices/dial"
 )
 
 // What holds when the endpoint states no ResponseTimeout, and for a device
@@ -139,7 +140,7 @@ func (l *line) settle(ctx context.Context, gap time.Duration) *fault {
 	if err := pause(ctx, gap); err != nil {
 		return &fault{err: fmt.Errorf("waiting for the line to be quiet: %w", err)}
 	}
-	if stale(l.conn) {
+	if dial.Stale(l.conn) {
 		l.drop()
 		return &fault{kind: devices.Unreachable, err: errors.New("the line is not quiet: something came that nobody had asked for")}
 	}
@@ -168,7 +169,7 @@ func (l *line) ready(ctx context.Context, ep *devices.Endpoint, asked time.Time)
 		if !allowed(l.conn, ep) {
 			return false, &fault{kind: devices.Auth, err: fmt.Errorf("%s is outside allowed_networks", l.conn.RemoteAddr())}
 		}
-		if !stale(l.conn) {
+		if !dial.Stale(l.conn) {
 			return true, nil
 		}
 		l.drop()

@@ -316,7 +316,7 @@ func lineIsStale(d *Driver, address string) bool {
 	defer d.pool.put(l)
 	_ = l.turn.Acquire(context.Background(), 1)
 	defer l.turn.Release(1)
-	return l.conn != nil && stale(l.conn)
+	return l.conn != nil && dial.Stale(l.conn)
 }
 
 // TestACallOnAClosingLinkKeepsTheLine makes sure that a link that is closed

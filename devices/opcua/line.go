@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"edgefleet/devices"
+	"edgefleet/devices/dial"
 )
 
 // leaveWithin bounds the orderly end of a session.
@@ -127,7 +128,7 @@ func (l *line) ready(ctx context.Context, ep *devices.Endpoint, asked time.Time)
 			return false, &fault{kind: devices.Auth, err: fmt.Errorf("%s is outside allowed_networks", s.conn.RemoteAddr())}
 		}
 		switch {
-		case stale(s.conn):
+		case dial.Stale(s.conn):
 			l.drop()
 		case time.Now().After(s.replaceAt):
 			l.leave()
@@ -180,7 +181,7 @@ func dialFault(ctx context.Context, err error) *fault {
 // leave ends the session in order, drop without a word; the caller has the
 // turn.
 func (l *line) leave() {
-	if l.session != nil && !stale(l.session.conn) {
+	if l.session != nil && !dial.Stale(l.session.conn) {
 		l.session.leave(leaveWithin)
 	}
 	l.drop()

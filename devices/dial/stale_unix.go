@@ -1,6 +1,6 @@
 //go:build unix
 
-package modbus
+package dial
 
 import (
 	"net"
@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// stale says that an idle connection cannot be used: the peer has closed it,
+// Stale says that an idle connection cannot be used: the peer has closed it,
 // or has sent something that nobody asked for. It reads without waiting, so
 // that a write on a line that is already gone is found out before it is sent.
-func stale(conn net.Conn) bool {
+func Stale(conn net.Conn) bool {
 	holder, ok := conn.(syscall.Conn)
 	if !ok {
 		return false
