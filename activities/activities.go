@@ -20,8 +20,11 @@ import (
 type Dependencies struct {
 	// Operator returns the operator over the fleet directory that counts now.
 	Operator func() *fleet.Operator
-	Store    *store.Store
-	Pager    *pager.Pager
+	// Commit returns the Git commit that the fleet directory that counts now
+	// was checked out from, or "".
+	Commit func() string
+	Store  *store.Store
+	Pager  *pager.Pager
 	// Closed says whether a workflow run has ended; see Closed in the worker.
 	Closed func(ctx context.Context, owner store.Owner) (bool, error)
 	// WebURL is where a person looks at workflows, or "".
@@ -65,12 +68,14 @@ func (a *Activities) RegisterCentral(r worker.ActivityRegistry) {
 	register(a, r, contract.ActivityEscalate, a.escalate)
 	register(a, r, contract.ActivityRecord, a.record)
 	register(a, r, contract.ActivitySelect, a.selectDevices)
+	register(a, r, contract.ActivityDecommission, a.decommission)
 	register(a, r, contract.AskDeviceList, a.askDeviceList)
 	register(a, r, contract.AskDeviceShow, a.askDeviceShow)
 	register(a, r, contract.AskIncidentList, a.askIncidentList)
 	register(a, r, contract.AskIncidentShow, a.askIncidentShow)
 	register(a, r, contract.AskAuditList, a.askAuditList)
 	register(a, r, contract.AskAuditVerify, a.askAuditVerify)
+	register(a, r, contract.AskRegistryList, a.askRegistryList)
 }
 
 // register puts an activity behind the border: its errors become Temporal's,

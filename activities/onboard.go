@@ -108,13 +108,7 @@ func (a *Activities) onboardLeased(ctx context.Context, in contract.OnboardDevic
 	if err != nil {
 		return contract.OnboardDeviceResult{}, err
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-		defer cancel()
-		if err := a.deps.Store.ReleaseLease(ctx, in.DeviceID, lease.Token); err != nil {
-			a.deps.Logger.Warn("the lease was not released; housekeeping does it", zap.String("device", in.DeviceID), zap.Error(err))
-		}
-	}()
+	defer a.release(ctx, lease)
 	in.LeaseToken = lease.Token
 	j := newJournal(ctx, a.deps.Store, in.Scope, contract.ActivityOnboard, fleet.Change{Action: fleet.ActionWriteSettings, Target: in.DeviceID})
 	found, err := op.Onboard(ctx, in.DeviceID, j, say)
@@ -147,6 +141,16 @@ func (a *Activities) onboardLeased(ctx context.Context, in contract.OnboardDevic
 	a.remember(ctx, in.DeviceID, stateHealthy, "onboarded")
 	out.Phases = append(out.Phases, contract.PhaseTime{Phase: contract.PhaseRegister, Took: time.Since(began)})
 	return out, nil
+}
+
+// release gives back the lease that an activity took for itself, also when its
+// own time is over.
+func (a *Activities) release(ctx context.Context, lease store.Lease) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if err := a.deps.Store.ReleaseLease(ctx, lease.DeviceID, lease.Token); err != nil {
+		a.deps.Logger.Warn("the lease was not released; housekeeping does it", zap.String("device", lease.DeviceID), zap.Error(err))
+	}
 }
 
 // onboardError is err with where the onboarding stands, and why it stands there.

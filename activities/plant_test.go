@@ -138,7 +138,7 @@ func (p *plant) build(alertmanager string) {
 	require.NoError(p.t, err)
 	p.registry = prometheus.NewRegistry()
 	p.acts = New(Dependencies{
-		Operator: func() *fleet.Operator { return p.operator }, Store: p.store, Pager: page,
+		Operator: func() *fleet.Operator { return p.operator }, Commit: func() string { return "c0ffee" }, Store: p.store, Pager: page,
 		Closed: func(_ context.Context, o store.Owner) (bool, error) { return p.closed(o) },
 		WebURL: "http://127.0.0.1:8233/namespaces/default", Logger: zap.NewNop(), Registerer: p.registry,
 	})

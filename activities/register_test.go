@@ -49,7 +49,7 @@ func TestEveryActivityOfTheContractIsRegisteredOnItsQueueAndNoOther(t *testing.T
 		}
 	}
 	require.Subset(t, regional.list, reaches)
-	for _, name := range constants(t, "actions.go", "inspect.go", "onboard.go", "remediate.go") {
+	for _, name := range constants(t, "actions.go", "decommission.go", "inspect.go", "onboard.go", "registry.go", "remediate.go") {
 		require.Contains(t, registered, name, "the contract promises it")
 		require.Equal(t, slices.Contains(reaches, name), slices.Contains(regional.list, name), name)
 	}

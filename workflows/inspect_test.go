@@ -51,6 +51,7 @@ func newDesk(t *testing.T) *desk {
 	answer[contract.IncidentQuery](d, contract.AskIncidentList, []contract.Incident{{ID: "inc-2"}, {ID: "inc-1"}})
 	answer[contract.IncidentQuery](d, contract.AskIncidentShow, contract.IncidentDetail{Incident: contract.Incident{ID: "inc-1"}})
 	answer[contract.AuditQuery](d, contract.AskAuditList, contract.AuditPage{Next: 9})
+	answer[contract.RegistryQuery](d, contract.AskRegistryList, contract.RegistryPage{Devices: []contract.RegisteredDevice{{DeviceID: "edge-001"}}, Revision: "r1"})
 	answer[contract.AuditVerifyQuery](d, contract.AskAuditVerify, contract.AuditVerdict{OK: true, Entries: 9})
 	t.Cleanup(func() { require.True(t, d.env.IsWorkflowCompleted()) })
 	return d
@@ -99,6 +100,9 @@ func TestEveryQuestionIsAnsweredByItsActivityOnTheRightQueue(t *testing.T) {
 		{contract.AskAuditVerify, contract.InspectInput{Verify: &contract.AuditVerifyQuery{AnchorSeq: 4}},
 			[]asked{{contract.AskAuditVerify, contract.TaskQueue, contract.AuditVerifyQuery{AnchorSeq: 4}, 1}},
 			contract.InspectResult{Verdict: &contract.AuditVerdict{OK: true, Entries: 9}}},
+		{contract.AskRegistryList, contract.InspectInput{Registry: &contract.RegistryQuery{After: "edge-000"}},
+			[]asked{{contract.AskRegistryList, contract.TaskQueue, contract.RegistryQuery{After: "edge-000"}, 1}},
+			contract.InspectResult{Registry: &contract.RegistryPage{Devices: []contract.RegisteredDevice{{DeviceID: "edge-001"}}, Revision: "r1"}}},
 	} {
 		t.Run(tt.question, func(t *testing.T) {
 			d := newDesk(t)

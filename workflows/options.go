@@ -27,6 +27,22 @@ func leaseOptions(wait time.Duration, deviceID string) workflow.ActivityOptions 
 	}
 }
 
+// decommissionOptions make the retry policy the queue for a device that a
+// remediation holds. They need the store alone.
+func decommissionOptions(deviceID string) workflow.ActivityOptions {
+	return workflow.ActivityOptions{
+		StartToCloseTimeout:    15 * time.Second,
+		ScheduleToCloseTimeout: time.Hour,
+		// What was begun is counted, also when the workflow is cancelled.
+		WaitForCancellation: true,
+		Summary:             "decommission " + deviceID,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval: 500 * time.Millisecond,
+			MaximumInterval: 30 * time.Second,
+		},
+	}
+}
+
 // recordOptions are for edgefleet's own records, which have to be written
 // however long the store is away.
 func recordOptions(summary string) workflow.ActivityOptions {

@@ -128,7 +128,8 @@ func (w *Worker) start(ctx context.Context) error {
 	}
 	w.undo = append(w.undo, w.admin.Stop)
 	w.acts = activities.New(activities.Dependencies{
-		Operator: func() *fleet.Operator { return w.now.Load().operator }, Store: w.store, Pager: w.pager,
+		Operator: func() *fleet.Operator { return w.now.Load().operator }, Commit: func() string { return w.now.Load().commit },
+		Store: w.store, Pager: w.pager,
 		Closed: w.closed, WebURL: w.opts.WebURL, Logger: w.opts.Logger, Registerer: w.opts.Registerer,
 	})
 	w.startHousekeeping()

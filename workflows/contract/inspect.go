@@ -24,6 +24,7 @@ type InspectInput struct {
 	Incident *IncidentQuery    `json:"incident,omitempty"`
 	Audit    *AuditQuery       `json:"audit,omitempty"`
 	Verify   *AuditVerifyQuery `json:"verify,omitempty"`
+	Registry *RegistryQuery    `json:"registry,omitempty"`
 }
 
 // InspectResult is the result of WorkflowInspect: the answer's field is set.
@@ -36,6 +37,7 @@ type InspectResult struct {
 	Incident  *IncidentDetail `json:"incident,omitempty"`
 	Audit     *AuditPage      `json:"audit,omitempty"`
 	Verdict   *AuditVerdict   `json:"verdict,omitempty"`
+	Registry  *RegistryPage   `json:"registry,omitempty"`
 }
 
 // DeviceQuery selects devices: one by ID, or a page of a list in the order of

@@ -10,9 +10,10 @@ func RegionQueue(region string) string { return TaskQueue + "." + region }
 
 // Workflow types.
 const (
-	WorkflowRemediate = "edgefleet.remediate"
-	WorkflowInspect   = "edgefleet.inspect"
-	WorkflowOnboard   = "edgefleet.onboard"
+	WorkflowRemediate    = "edgefleet.remediate"
+	WorkflowInspect      = "edgefleet.inspect"
+	WorkflowOnboard      = "edgefleet.onboard"
+	WorkflowDecommission = "edgefleet.decommission"
 )
 
 // Signals, updates and queries of a remediation.

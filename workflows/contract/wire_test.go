@@ -34,7 +34,9 @@ func wire() map[string]any {
 		OnboardDeviceInput{}, OnboardDeviceResult{}, Selection{}, Selected{}, DeviceRef{}, Bounds{}, InspectInput{}, InspectResult{},
 		DeviceQuery{}, DeviceStatus{}, DeviceDetail{}, IncidentQuery{}, Incident{},
 		IncidentDetail{}, AuditQuery{}, LedgerEntry{}, AuditPage{}, AuditVerifyQuery{},
-		AuditVerdict{},
+		AuditVerdict{}, RegistryQuery{}, RegistryPage{}, RegisteredDevice{},
+		DecommissionInput{}, DecommissionState{}, DecommissionProgress{}, DecommissionFailure{},
+		DecommissionDeviceInput{}, DecommissionDeviceResult{},
 		Selection{}, DeviceRef{}, Selected{}, Bounds{}, OnboardInput{}, OnboardState{},
 		OnboardProgress{}, OnboardFailure{}, PhaseTime{}, OnboardDeviceInput{}, OnboardDeviceResult{},
 	} {
