@@ -23,6 +23,7 @@ import (
 
 	"edgefleet/dev/tools/toolchain"
 	"edgefleet/devices/sim"
+	"edgefleet/internal/store"
 	"edgefleet/workflows"
 	"edgefleet/workflows/contract"
 )
@@ -266,6 +267,31 @@ func recordings() []recording {
 			return run
 		}
 	}
+	// leftBehind are devices of the registry that the fleet does not declare.
+	leftBehind := func(s *site, devices ...string) {
+		own := store.Owner{WorkflowID: "onboard/before", RunID: "before"}
+		for _, id := range devices {
+			lease, err := s.store.AcquireLease(s.t.Context(), id, own)
+			require.NoError(s.t, err)
+			_, err = s.store.Register(s.t.Context(), store.Registration{DeviceID: id, State: store.StateOnboarded, Owner: own, LeaseToken: lease.Token,
+				Actor: "operator:ann", ActivityID: "1", Facts: store.Facts{DeclaredHash: "before", Site: "substation-9", Region: "us-west-2"}})
+			require.NoError(s.t, err)
+			require.NoError(s.t, s.store.ReleaseLease(s.t.Context(), id, lease.Token))
+		}
+	}
+	decommissions := func(devices ...string) func(s *site) sdkclient.WorkflowRun {
+		return func(s *site) sdkclient.WorkflowRun {
+			in := contract.DecommissionInput{Reason: "a test", Actor: contract.Actor{Kind: contract.ActorOperator, Name: "ann"}}
+			for _, id := range devices {
+				in.Devices = append(in.Devices, contract.DeviceRef{ID: id, Site: "substation-9", Region: "us-west-2"})
+			}
+			run, err := s.temporal.ExecuteWorkflow(s.t.Context(), sdkclient.StartWorkflowOptions{
+				ID: contract.DecommissionID(devices[0]), TaskQueue: contract.TaskQueue, WorkflowExecutionTimeout: 10 * time.Minute,
+			}, contract.WorkflowDecommission, in)
+			require.NoError(s.t, err)
+			return run
+		}
+	}
 	var first sdkclient.WorkflowRun
 	var late alert
 	return []recording{
@@ -312,6 +338,19 @@ func recordings() []recording {
 			s.retries(run)
 			require.NoError(s.t, s.temporal.CancelWorkflow(s.t.Context(), run.GetID(), run.GetRunID()))
 		}},
+		{"decommission-two-devices", completed, func(s *site) sdkclient.WorkflowRun {
+			leftBehind(s, "edge-901", "edge-902")
+			return decommissions("edge-901", "edge-902")(s)
+		}, func(s *site, run sdkclient.WorkflowRun) {
+			var out contract.DecommissionProgress
+			require.NoError(s.t, run.Get(s.t.Context(), &out))
+			require.Equal(s.t, []int{2, 2, 0}, []int{out.Total, out.Done, out.Failed})
+			r, err := s.store.Registered(s.t.Context(), "edge-902")
+			require.NoError(s.t, err)
+			require.Equal(s.t, store.StateDecommissioned, r.State)
+		}},
+		{"decommission-a-declared-and-an-unknown-device", failed, decommissions("edge-012", "edge-999"), nil},
+		{"inspect-registry-list", completed, asks(contract.InspectInput{Question: contract.AskRegistryList, Registry: &contract.RegistryQuery{Limit: 1}}), nil},
 		{"inspect-probe", completed, asks(contract.InspectInput{Question: contract.AskDeviceProbe, Device: &contract.DeviceQuery{ID: "edge-012"}}), nil},
 		{"inspect-audit-verify", completed, asks(contract.InspectInput{Question: contract.AskAuditVerify, Verify: &contract.AuditVerifyQuery{}}), nil},
 		{"inspect-unknown-device", failed, asks(contract.InspectInput{Question: contract.AskDeviceDrift, Device: &contract.DeviceQuery{ID: "edge-999"}}), nil},
