@@ -101,6 +101,8 @@ func answered(question string, out contract.InspectResult) bool {
 		return out.Audit != nil
 	case contract.AskAuditVerify:
 		return out.Verdict != nil
+	case contract.AskRegistryList:
+		return out.Registry != nil
 	}
 	return true
 }

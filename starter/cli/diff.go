@@ -63,7 +63,7 @@ func diffLines(drifted []contract.SettingDrift) []string {
 }
 
 func (a *App) colour(w io.Writer, code, line string) {
-	if a.opts.Colour {
+	if a.opts.Colour && code != "" {
 		line = code + line + plain
 	}
 	fmt.Fprintln(w, line)

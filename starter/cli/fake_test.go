@@ -39,6 +39,7 @@ type fakeTemporal struct {
 	options []client.StartWorkflowOptions
 	started []contract.RemediateInput
 	onboard []contract.OnboardInput
+	removed []contract.DecommissionInput
 	queried []string
 	updates []client.UpdateWorkflowOptions
 	queries int
@@ -52,11 +53,14 @@ type fakeTemporal struct {
 	progress  []contract.Progress
 	onboards  []contract.OnboardProgress
 	onboarded contract.OnboardProgress
-	startErr  error
-	updateErr error
-	decideErr error
-	polled    *time.Time
-	hold      chan struct{}
+	// removals are the end of a decommissioning.
+	removals    contract.DecommissionProgress
+	removalEnds []error
+	startErr    error
+	updateErr   error
+	decideErr   error
+	polled      *time.Time
+	hold        chan struct{}
 	// seen is closed when all of progress was asked for: a run that has some
 	// ends only then.
 	seen chan struct{}
@@ -74,7 +78,7 @@ func (f *fakeTemporal) ExecuteWorkflow(_ context.Context, o client.StartWorkflow
 			return &fakeRun{f: f, id: o.ID, value: everything()}, nil
 		}
 		out, err := f.answer(in)
-		return &fakeRun{f: f, id: o.ID, value: out, errs: []error{err}, held: in.Question != contract.AskDeviceShow}, nil
+		return &fakeRun{f: f, id: o.ID, value: out, errs: []error{err}, held: in.Question != contract.AskDeviceShow && in.Question != contract.AskRegistryList}, nil
 	case contract.WorkflowRemediate:
 		if f.startErr != nil {
 			return nil, f.startErr
@@ -82,6 +86,13 @@ func (f *fakeTemporal) ExecuteWorkflow(_ context.Context, o client.StartWorkflow
 		f.started = append(f.started, args[0].(contract.RemediateInput))
 		f.seen = make(chan struct{})
 		return &fakeRun{f: f, id: o.ID, value: f.result, errs: f.ends, held: true}, nil
+	}
+	if workflow == contract.WorkflowDecommission {
+		if f.startErr != nil {
+			return nil, f.startErr
+		}
+		f.removed = append(f.removed, args[0].(contract.DecommissionInput))
+		return &fakeRun{f: f, id: o.ID, value: f.removals, errs: f.removalEnds}, nil
 	}
 	if workflow == contract.WorkflowOnboard {
 		if f.startErr != nil {

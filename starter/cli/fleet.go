@@ -25,8 +25,8 @@ import (
 
 func (a *App) fleetCommand() *cli.Command {
 	return &cli.Command{
-		Name: "fleet", Usage: "check what a fleet directory declares",
-		Subcommands: []*cli.Command{a.validateCommand()},
+		Name: "fleet", Usage: "check, compare and apply what a fleet directory declares",
+		Subcommands: []*cli.Command{a.validateCommand(), a.diffCommand(), a.applyCommand()},
 	}
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -53,6 +54,18 @@ func (a *App) onboard(c *cli.Context) error {
 	if id := c.String("watch"); id != "" {
 		return a.followOnboarding(c, t, t.GetWorkflow(c.Context, id, ""))
 	}
+	run, err := a.startOnboarding(c, t, in)
+	if err != nil {
+		return err
+	}
+	if c.Bool("detach") {
+		started := map[string]string{"workflow_id": run.GetID(), "run_id": run.GetRunID()}
+		return a.show(c, started, func(w io.Writer) { fmt.Fprintln(w, run.GetID()) })
+	}
+	return a.followOnboarding(c, t, run)
+}
+
+func (a *App) startOnboarding(c *cli.Context, t Temporal, in contract.OnboardInput) (client.WorkflowRun, error) {
 	run, err := t.ExecuteWorkflow(c.Context, client.StartWorkflowOptions{
 		ID:                       contract.OnboardID(a.opts.Nonce()),
 		TaskQueue:                contract.TaskQueue,
@@ -62,26 +75,19 @@ func (a *App) onboard(c *cli.Context) error {
 		TypedSearchAttributes:    onboardAttributes(in.Selection),
 	}, contract.WorkflowOnboard, in)
 	if err != nil {
-		return explain(c.Context, err)
+		return nil, explain(c.Context, err)
 	}
 	fmt.Fprintf(a.opts.Err, "started %s (run %s)\n", run.GetID(), run.GetRunID())
-	if c.Bool("detach") {
-		started := map[string]string{"workflow_id": run.GetID(), "run_id": run.GetRunID()}
-		return a.show(c, started, func(w io.Writer) { fmt.Fprintln(w, run.GetID()) })
-	}
-	return a.followOnboarding(c, t, run)
+	return run, nil
 }
 
 // onboardInput is what the command line asks for, or why it cannot be asked.
 func (a *App) onboardInput(c *cli.Context) (contract.OnboardInput, error) {
 	in := contract.OnboardInput{
 		Selection: contract.Selection{IDs: c.Args().Slice(), All: c.Bool("all"), Site: c.String("site"), Region: c.String("region"), Again: c.Bool("again")},
-		Actor:     contract.Actor{Kind: contract.ActorOperator, Name: a.opts.User},
-		Reason:    c.String("reason"),
+		Actor:     a.actor(),
+		Reason:    reasonArg(c),
 		Bounds:    contract.Bounds{PerSite: c.Int("per-site"), PerRegion: c.Int("per-region"), Total: c.Int("at-once")},
-	}
-	if in.Reason == "" {
-		in.Reason = "started by hand"
 	}
 	ways := 0
 	for _, given := range []bool{len(in.Selection.IDs) > 0, in.Selection.All, c.IsSet("site"), c.IsSet("region"), c.IsSet("watch")} {
@@ -113,6 +119,12 @@ func (a *App) onboardInput(c *cli.Context) (contract.OnboardInput, error) {
 	return in, nil
 }
 
+func (a *App) actor() contract.Actor {
+	return contract.Actor{Kind: contract.ActorOperator, Name: a.opts.User}
+}
+
+func reasonArg(c *cli.Context) string { return cmp.Or(c.String("reason"), "started by hand") }
+
 func selectionText(s contract.Selection) string {
 	switch {
 	case len(s.IDs) == 1:
@@ -142,36 +154,59 @@ func onboardAttributes(s contract.Selection) temporal.SearchAttributes {
 // followOnboarding shows how far an onboarding is until it ends, and then what
 // came of it.
 func (a *App) followOnboarding(c *cli.Context, t Temporal, run client.WorkflowRun) error {
-	view := a.newOnboardView(t, run)
 	var result contract.OnboardProgress
-	err := a.follow(c.Context, run, &result, view.look)
-	view.close()
-	if c.Err() != nil {
-		return fmt.Errorf("interrupted; %s goes on; look at it again with: edgefleet onboard --watch %s", run.GetID(), shellWord(run.GetID()))
+	ended := a.end(c, t, run, &result, onboardingEnd(run.GetID()))
+	if ended != nil && !errors.Is(ended, errQuiet) {
+		return ended
 	}
-	if err == nil {
-		return a.showOnboarded(c, result)
-	}
-	var app *temporal.ApplicationError
-	if errors.As(err, &app) && app.Type() == contract.ErrNotHealthy && app.HasDetails() && app.Details(&result) == nil {
-		if err := a.showOnboarded(c, result); err != nil {
-			return err
-		}
-		return errQuiet
-	}
-	return a.explainOnboarding(c, run.GetID(), err)
+	return firstError(a.showOnboarded(c, result), ended)
 }
 
-func (a *App) explainOnboarding(c *cli.Context, id string, err error) error {
-	const rest = "; start it again for the rest: what is onboarded is skipped"
+// ending is what there is to say of the end of a run over many devices.
+type ending struct {
+	// what it is, in a word.
+	what string
+	// failure is the type of the error that carries the result of a run of
+	// which devices failed.
+	failure string
+	// again is the command that looks at it again, and rest says what becomes
+	// of devices whose turn did not come.
+	again, rest string
+}
+
+func onboardingEnd(id string) ending {
+	return ending{what: "onboarding", failure: contract.ErrNotHealthy,
+		again: "edgefleet onboard --watch " + shellWord(id), rest: "; start it again for the rest: what is onboarded is skipped"}
+}
+
+// end shows how far a run is until it ends, and puts its result into result.
+// When devices failed, the error is errQuiet and the result is there, too.
+func (a *App) end(c *cli.Context, t Temporal, run client.WorkflowRun, result any, e ending) error {
+	view := a.newOnboardView(t, run)
+	err := a.follow(c.Context, run, result, view.look)
+	view.close()
+	if c.Err() != nil {
+		return fmt.Errorf("interrupted; %s goes on; look at it again with: %s", run.GetID(), e.again)
+	}
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) && app.Type() == e.failure && app.HasDetails() && app.Details(result) == nil {
+		return errQuiet
+	}
+	if err != nil {
+		return a.explainEnd(c, run.GetID(), err, e)
+	}
+	return nil
+}
+
+func (a *App) explainEnd(c *cli.Context, id string, err error, e ending) error {
 	var timeout *temporal.TimeoutError
 	switch {
 	case temporal.IsCanceledError(err):
-		return errors.New("the onboarding was cancelled" + rest)
+		return fmt.Errorf("the %s was cancelled%s", e.what, e.rest)
 	case temporal.IsTerminatedError(err):
-		return errors.New("the onboarding was terminated; what it had begun ends by itself" + rest)
+		return fmt.Errorf("the %s was terminated; what it had begun ends by itself%s", e.what, e.rest)
 	case errors.As(err, &timeout):
-		return fmt.Errorf("the onboarding did not end within %v%s", onboardTimeout, rest)
+		return fmt.Errorf("the %s did not end within %v%s", e.what, onboardTimeout, e.rest)
 	case isNotFound(err):
 		return usagef("Temporal knows no workflow %s, or not any more", id)
 	}

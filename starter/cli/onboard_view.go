@@ -52,7 +52,7 @@ func (v *onboardView) look(ctx context.Context, last bool) {
 	case err != nil && !last:
 		v.still(func() string { return whoIsMissing(ctx, v.t) })
 	case err != nil:
-	case p.Revision == "" && !last:
+	case p.Revision == "" && p.Total == 0 && !last:
 		v.still(func() string { return "still selecting devices…" })
 	case p.Total > 0:
 		v.told = true
@@ -108,25 +108,27 @@ func progressText(p contract.OnboardProgress, now time.Time) string {
 // showOnboarded shows what came of an onboarding.
 func (a *App) showOnboarded(c *cli.Context, p contract.OnboardProgress) error {
 	p.Failures, p.Phases = nonNil(p.Failures), nonNil(p.Phases)
-	return a.show(c, p, func(w io.Writer) {
-		if p.Total == 0 {
-			fmt.Fprintf(w, "nothing to do: %s onboarded as declared\n", plural(p.Skipped, "device"))
-			return
+	return a.show(c, p, func(w io.Writer) { onboardedTable(w, p) })
+}
+
+func onboardedTable(w io.Writer, p contract.OnboardProgress) {
+	if p.Total == 0 {
+		fmt.Fprintf(w, "nothing to do: %s onboarded as declared\n", plural(p.Skipped, "device"))
+		return
+	}
+	fmt.Fprintf(w, "%d of %s onboarded, %d failed, %d were already\n", p.Done, plural(p.Total, "device"), p.Failed, p.Skipped)
+	if len(p.Failures) > 0 {
+		fmt.Fprintln(w)
+		rows := make([][]string, 0, len(p.Failures))
+		for _, f := range p.Failures {
+			rows = append(rows, []string{f.DeviceID, dash(f.Phase), f.Detail})
 		}
-		fmt.Fprintf(w, "%d of %s onboarded, %d failed, %d were already\n", p.Done, plural(p.Total, "device"), p.Failed, p.Skipped)
-		if len(p.Failures) > 0 {
-			fmt.Fprintln(w)
-			rows := make([][]string, 0, len(p.Failures))
-			for _, f := range p.Failures {
-				rows = append(rows, []string{f.DeviceID, dash(f.Phase), f.Detail})
-			}
-			table(w, "DEVICE|PHASE|DETAIL", rows)
-		}
-		if more := p.Failed - len(p.Failures); more > 0 && len(p.Failures) > 0 {
-			fmt.Fprintf(w, "and %d more\n", more)
-		}
-		phaseTable(w, p.Phases)
-	})
+		table(w, "DEVICE|PHASE|DETAIL", rows)
+	}
+	if more := p.Failed - len(p.Failures); more > 0 && len(p.Failures) > 0 {
+		fmt.Fprintf(w, "and %d more\n", more)
+	}
+	phaseTable(w, p.Phases)
 }
 
 // phaseTable shows how long the phases took, and a device that went through
