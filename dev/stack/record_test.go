@@ -266,6 +266,18 @@ func recordings() []recording {
 			return run
 		}
 	}
+	scans := func(name string, spread time.Duration) func(s *site) sdkclient.WorkflowRun {
+		return func(s *site) sdkclient.WorkflowRun {
+			run, err := s.temporal.ExecuteWorkflow(s.t.Context(), sdkclient.StartWorkflowOptions{
+				ID: contract.DriftScanID(name), TaskQueue: contract.TaskQueue, WorkflowExecutionTimeout: 2 * time.Hour,
+			}, contract.WorkflowDriftScan, contract.DriftScanInput{
+				Selection: contract.Selection{All: true}, Reason: "a test", Spread: spread,
+				Actor: contract.Actor{Kind: contract.ActorOperator, Name: "ann"},
+			})
+			require.NoError(s.t, err)
+			return run
+		}
+	}
 	var first sdkclient.WorkflowRun
 	var late alert
 	return []recording{
@@ -310,6 +322,24 @@ func recordings() []recording {
 			return onboards("edge-015", "edge-016")(s)
 		}, func(s *site, run sdkclient.WorkflowRun) {
 			s.retries(run)
+			require.NoError(s.t, s.temporal.CancelWorkflow(s.t.Context(), run.GetID(), run.GetRunID()))
+		}},
+		{"drift-scan-of-the-fleet", completed, scans("fleet", 2*time.Second), nil},
+		{"drift-scan-cancelled-between-two-batches", canceled, scans("cancelled", time.Hour), func(s *site, run sdkclient.WorkflowRun) {
+			until(s.t, patience, func() error {
+				answer, err := s.temporal.QueryWorkflow(s.t.Context(), run.GetID(), run.GetRunID(), contract.QueryProgress)
+				if err != nil {
+					return err
+				}
+				var p contract.DriftScanProgress
+				if err := answer.Get(&p); err != nil {
+					return err
+				}
+				if p.Done() == 0 || p.Running > 0 {
+					return fmt.Errorf("the first batch is not done: %+v", p)
+				}
+				return nil
+			})
 			require.NoError(s.t, s.temporal.CancelWorkflow(s.t.Context(), run.GetID(), run.GetRunID()))
 		}},
 		{"inspect-probe", completed, asks(contract.InspectInput{Question: contract.AskDeviceProbe, Device: &contract.DeviceQuery{ID: "edge-012"}}), nil},

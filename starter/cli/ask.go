@@ -101,6 +101,8 @@ func answered(question string, out contract.InspectResult) bool {
 		return out.Audit != nil
 	case contract.AskAuditVerify:
 		return out.Verdict != nil
+	case contract.AskDriftReport:
+		return out.Evidence != nil
 	}
 	return true
 }

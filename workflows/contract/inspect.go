@@ -13,6 +13,7 @@ const (
 	AskIncidentShow = "incident_show" // IncidentQuery -> IncidentDetail
 	AskAuditList    = "audit_list"    // AuditQuery -> AuditPage
 	AskAuditVerify  = "audit_verify"  // AuditVerifyQuery -> AuditVerdict
+	AskDriftReport  = "drift_report"  // EvidenceQuery -> EvidencePage
 )
 
 // InspectInput is the input of WorkflowInspect; exactly the query that the
@@ -24,6 +25,7 @@ type InspectInput struct {
 	Incident *IncidentQuery    `json:"incident,omitempty"`
 	Audit    *AuditQuery       `json:"audit,omitempty"`
 	Verify   *AuditVerifyQuery `json:"verify,omitempty"`
+	Evidence *EvidenceQuery    `json:"evidence,omitempty"`
 }
 
 // InspectResult is the result of WorkflowInspect: the answer's field is set.
@@ -36,6 +38,7 @@ type InspectResult struct {
 	Incident  *IncidentDetail `json:"incident,omitempty"`
 	Audit     *AuditPage      `json:"audit,omitempty"`
 	Verdict   *AuditVerdict   `json:"verdict,omitempty"`
+	Evidence  *EvidencePage   `json:"evidence,omitempty"`
 }
 
 // DeviceQuery selects devices: one by ID, or a page of a list in the order of
