@@ -39,6 +39,7 @@ type fakeTemporal struct {
 	options []client.StartWorkflowOptions
 	started []contract.RemediateInput
 	onboard []contract.OnboardInput
+	scan    []contract.DriftScanInput
 	queried []string
 	updates []client.UpdateWorkflowOptions
 	queries int
@@ -52,6 +53,10 @@ type fakeTemporal struct {
 	progress  []contract.Progress
 	onboards  []contract.OnboardProgress
 	onboarded contract.OnboardProgress
+	scans     []contract.DriftScanProgress
+	scanned   contract.DriftScanProgress
+	// scanning makes what is watched a scan, and not an onboarding.
+	scanning  bool
 	startErr  error
 	updateErr error
 	decideErr error
@@ -90,6 +95,13 @@ func (f *fakeTemporal) ExecuteWorkflow(_ context.Context, o client.StartWorkflow
 		f.onboard = append(f.onboard, args[0].(contract.OnboardInput))
 		return f.watch(o.ID), nil
 	}
+	if workflow == contract.WorkflowDriftScan {
+		if f.startErr != nil {
+			return nil, f.startErr
+		}
+		f.scan = append(f.scan, args[0].(contract.DriftScanInput))
+		return f.watch(o.ID), nil
+	}
 	panic("no such workflow")
 }
 
@@ -99,14 +111,18 @@ func (f *fakeTemporal) GetWorkflow(_ context.Context, id, _ string) client.Workf
 	return f.watch(id)
 }
 
-// watch is an onboarding that runs.
+// watch is an onboarding, or a scan, that runs.
 func (f *fakeTemporal) watch(id string) client.WorkflowRun {
 	f.seen = make(chan struct{})
-	return &fakeRun{f: f, id: id, value: f.onboarded, errs: f.ends, held: true}
+	var value any = f.onboarded
+	if f.scanning {
+		value = f.scanned
+	}
+	return &fakeRun{f: f, id: id, value: value, errs: f.ends, held: true}
 }
 
 // looks counts the answers to the progress query.
-func (f *fakeTemporal) looks() int { return max(len(f.progress), len(f.onboards)) }
+func (f *fakeTemporal) looks() int { return max(len(f.progress), len(f.onboards), len(f.scans)) }
 
 func (f *fakeTemporal) QueryWorkflow(_ context.Context, _, runID, query string, _ ...any) (converter.EncodedValue, error) {
 	f.mu.Lock()
@@ -119,9 +135,12 @@ func (f *fakeTemporal) QueryWorkflow(_ context.Context, _, runID, query string, 
 		return nil, serviceerror.NewDeadlineExceeded("no worker took the query")
 	}
 	var p any
-	if n := min(f.queries, f.looks()-1); len(f.onboards) > 0 {
+	switch n := min(f.queries, f.looks()-1); {
+	case len(f.scans) > 0:
+		p = f.scans[n]
+	case len(f.onboards) > 0:
 		p = f.onboards[n]
-	} else {
+	default:
 		p = f.progress[n]
 	}
 	if f.queries++; f.queries == f.looks() {
