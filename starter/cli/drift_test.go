@@ -25,7 +25,7 @@ func scannedFleet(clean bool) contract.DriftScanProgress {
 	p.Unauthorised = 1
 	p.Found = []contract.DriftFinding{
 		{DeviceID: "edge-003", Site: "substation-7", Region: "us-east-1", Outcome: contract.DriftDrifted, At: at(3), Drifted: 2, Since: timePtr(at(1)),
-			Unauthorised: true, Detail: "unauthorised, since 2026-11-22 12:00:01Z: undervoltage_trip is 80, want 85 %;\x1b[2J and 1 more"},
+			Unauthorised: true, Detail: "unauthorised, since 2026-11-23 12:00:01Z: undervoltage_trip is 80, want 85 %;\x1b[2J and 1 more"},
 	}
 	p.Missed = []contract.DriftFinding{
 		{DeviceID: "edge-009", Site: "substation-9", Region: "us-west-2", Outcome: contract.DriftUnreadable, At: at(3), Detail: "unreachable: the connection was refused"},
