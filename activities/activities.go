@@ -56,6 +56,7 @@ func (a *Activities) RegisterDevice(r worker.ActivityRegistry) {
 	register(a, r, contract.ActionApplyBaselineConfig, a.applyBaselineConfig)
 	register(a, r, contract.ActionVerifyDevice, a.verifyDevice)
 	register(a, r, contract.ActivityOnboard, a.onboard)
+	register(a, r, contract.ActivityScanDrift, a.scanDrift)
 	register(a, r, contract.AskDeviceProbe, a.askProbe)
 	register(a, r, contract.AskDeviceDrift, a.askDrift)
 }
@@ -76,6 +77,7 @@ func (a *Activities) RegisterCentral(r worker.ActivityRegistry) {
 	register(a, r, contract.AskAuditList, a.askAuditList)
 	register(a, r, contract.AskAuditVerify, a.askAuditVerify)
 	register(a, r, contract.AskRegistryList, a.askRegistryList)
+	register(a, r, contract.AskDriftReport, a.askDriftReport)
 }
 
 // register puts an activity behind the border: its errors become Temporal's,

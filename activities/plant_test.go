@@ -273,9 +273,14 @@ func requireType(t *testing.T, kind string, retryable bool, err error) string {
 type hookedDriver struct {
 	devices.Driver
 	write func(call func() error) error
+	// open is told of every link that is opened.
+	open func()
 }
 
 func (h *hookedDriver) Open(ctx context.Context, ep devices.Endpoint) (devices.Link, error) {
+	if h.open != nil {
+		h.open()
+	}
 	link, err := h.Driver.Open(ctx, ep)
 	return &hookedLink{Link: link, h: h}, err
 }

@@ -40,6 +40,8 @@ func inspect(ctx workflow.Context, in contract.InspectInput, out *contract.Inspe
 		return ask(ctx, in, contract.TaskQueue, in.Verify, &out.Verdict)
 	case contract.AskRegistryList:
 		return ask(ctx, in, contract.TaskQueue, in.Registry, &out.Registry)
+	case contract.AskDriftReport:
+		return ask(ctx, in, contract.TaskQueue, in.Evidence, &out.Evidence)
 	}
 	return temporal.NewNonRetryableApplicationError(
 		fmt.Sprintf("unknown question %q: the worker may be older than the command line", in.Question), contract.ErrNotFound, nil)

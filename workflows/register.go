@@ -21,5 +21,6 @@ func Register(r worker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(remediate, workflow.RegisterOptions{Name: contract.WorkflowRemediate})
 	r.RegisterWorkflowWithOptions(Onboard, workflow.RegisterOptions{Name: contract.WorkflowOnboard})
 	r.RegisterWorkflowWithOptions(Decommission, workflow.RegisterOptions{Name: contract.WorkflowDecommission})
+	r.RegisterWorkflowWithOptions(DriftScan, workflow.RegisterOptions{Name: contract.WorkflowDriftScan})
 	r.RegisterWorkflowWithOptions(Inspect, workflow.RegisterOptions{Name: contract.WorkflowInspect})
 }

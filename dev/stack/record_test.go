@@ -292,6 +292,18 @@ func recordings() []recording {
 			return run
 		}
 	}
+	scans := func(name string, spread time.Duration) func(s *site) sdkclient.WorkflowRun {
+		return func(s *site) sdkclient.WorkflowRun {
+			run, err := s.temporal.ExecuteWorkflow(s.t.Context(), sdkclient.StartWorkflowOptions{
+				ID: contract.DriftScanID(name), TaskQueue: contract.TaskQueue, WorkflowExecutionTimeout: 2 * time.Hour,
+			}, contract.WorkflowDriftScan, contract.DriftScanInput{
+				Selection: contract.Selection{All: true}, Reason: "a test", Spread: spread,
+				Actor: contract.Actor{Kind: contract.ActorOperator, Name: "ann"},
+			})
+			require.NoError(s.t, err)
+			return run
+		}
+	}
 	var first sdkclient.WorkflowRun
 	var late alert
 	return []recording{
@@ -351,6 +363,24 @@ func recordings() []recording {
 		}},
 		{"decommission-a-declared-and-an-unknown-device", failed, decommissions("edge-012", "edge-999"), nil},
 		{"inspect-registry-list", completed, asks(contract.InspectInput{Question: contract.AskRegistryList, Registry: &contract.RegistryQuery{Limit: 1}}), nil},
+		{"drift-scan-of-the-fleet", completed, scans("fleet", 2*time.Second), nil},
+		{"drift-scan-cancelled-between-two-batches", canceled, scans("cancelled", time.Hour), func(s *site, run sdkclient.WorkflowRun) {
+			until(s.t, patience, func() error {
+				answer, err := s.temporal.QueryWorkflow(s.t.Context(), run.GetID(), run.GetRunID(), contract.QueryProgress)
+				if err != nil {
+					return err
+				}
+				var p contract.DriftScanProgress
+				if err := answer.Get(&p); err != nil {
+					return err
+				}
+				if p.Done() == 0 || p.Running > 0 {
+					return fmt.Errorf("the first batch is not done: %+v", p)
+				}
+				return nil
+			})
+			require.NoError(s.t, s.temporal.CancelWorkflow(s.t.Context(), run.GetID(), run.GetRunID()))
+		}},
 		{"inspect-probe", completed, asks(contract.InspectInput{Question: contract.AskDeviceProbe, Device: &contract.DeviceQuery{ID: "edge-012"}}), nil},
 		{"inspect-audit-verify", completed, asks(contract.InspectInput{Question: contract.AskAuditVerify, Verify: &contract.AuditVerifyQuery{}}), nil},
 		{"inspect-unknown-device", failed, asks(contract.InspectInput{Question: contract.AskDeviceDrift, Device: &contract.DeviceQuery{ID: "edge-999"}}), nil},

@@ -103,6 +103,8 @@ func answered(question string, out contract.InspectResult) bool {
 		return out.Verdict != nil
 	case contract.AskRegistryList:
 		return out.Registry != nil
+	case contract.AskDriftReport:
+		return out.Evidence != nil
 	}
 	return true
 }

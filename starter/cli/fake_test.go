@@ -40,6 +40,7 @@ type fakeTemporal struct {
 	started []contract.RemediateInput
 	onboard []contract.OnboardInput
 	removed []contract.DecommissionInput
+	scan    []contract.DriftScanInput
 	queried []string
 	updates []client.UpdateWorkflowOptions
 	queries int
@@ -56,11 +57,15 @@ type fakeTemporal struct {
 	// removals are the end of a decommissioning.
 	removals    contract.DecommissionProgress
 	removalEnds []error
-	startErr    error
-	updateErr   error
-	decideErr   error
-	polled      *time.Time
-	hold        chan struct{}
+	scans       []contract.DriftScanProgress
+	scanned     contract.DriftScanProgress
+	// scanning makes what is watched a scan, and not an onboarding.
+	scanning  bool
+	startErr  error
+	updateErr error
+	decideErr error
+	polled    *time.Time
+	hold      chan struct{}
 	// seen is closed when all of progress was asked for: a run that has some
 	// ends only then.
 	seen chan struct{}
@@ -101,6 +106,13 @@ func (f *fakeTemporal) ExecuteWorkflow(_ context.Context, o client.StartWorkflow
 		f.onboard = append(f.onboard, args[0].(contract.OnboardInput))
 		return f.watch(o.ID), nil
 	}
+	if workflow == contract.WorkflowDriftScan {
+		if f.startErr != nil {
+			return nil, f.startErr
+		}
+		f.scan = append(f.scan, args[0].(contract.DriftScanInput))
+		return f.watch(o.ID), nil
+	}
 	panic("no such workflow")
 }
 
@@ -110,14 +122,18 @@ func (f *fakeTemporal) GetWorkflow(_ context.Context, id, _ string) client.Workf
 	return f.watch(id)
 }
 
-// watch is an onboarding that runs.
+// watch is an onboarding, or a scan, that runs.
 func (f *fakeTemporal) watch(id string) client.WorkflowRun {
 	f.seen = make(chan struct{})
-	return &fakeRun{f: f, id: id, value: f.onboarded, errs: f.ends, held: true}
+	var value any = f.onboarded
+	if f.scanning {
+		value = f.scanned
+	}
+	return &fakeRun{f: f, id: id, value: value, errs: f.ends, held: true}
 }
 
 // looks counts the answers to the progress query.
-func (f *fakeTemporal) looks() int { return max(len(f.progress), len(f.onboards)) }
+func (f *fakeTemporal) looks() int { return max(len(f.progress), len(f.onboards), len(f.scans)) }
 
 func (f *fakeTemporal) QueryWorkflow(_ context.Context, _, runID, query string, _ ...any) (converter.EncodedValue, error) {
 	f.mu.Lock()
@@ -130,9 +146,12 @@ func (f *fakeTemporal) QueryWorkflow(_ context.Context, _, runID, query string, 
 		return nil, serviceerror.NewDeadlineExceeded("no worker took the query")
 	}
 	var p any
-	if n := min(f.queries, f.looks()-1); len(f.onboards) > 0 {
+	switch n := min(f.queries, f.looks()-1); {
+	case len(f.scans) > 0:
+		p = f.scans[n]
+	case len(f.onboards) > 0:
 		p = f.onboards[n]
-	} else {
+	default:
 		p = f.progress[n]
 	}
 	if f.queries++; f.queries == f.looks() {

@@ -132,6 +132,7 @@ func (w *Worker) start(ctx context.Context) error {
 		Store: w.store, Pager: w.pager,
 		Closed: w.closed, WebURL: w.opts.WebURL, Logger: w.opts.Logger, Registerer: w.opts.Registerer,
 	})
+	newEvidenceMetrics(w.store, w.opts.Logger, w.opts.Registerer)
 	w.startHousekeeping()
 	if err := w.startWorkers(); err != nil {
 		return err

@@ -13,6 +13,7 @@ const (
 	AskIncidentShow = "incident_show" // IncidentQuery -> IncidentDetail
 	AskAuditList    = "audit_list"    // AuditQuery -> AuditPage
 	AskAuditVerify  = "audit_verify"  // AuditVerifyQuery -> AuditVerdict
+	AskDriftReport  = "drift_report"  // EvidenceQuery -> EvidencePage
 )
 
 // InspectInput is the input of WorkflowInspect; exactly the query that the
@@ -25,6 +26,7 @@ type InspectInput struct {
 	Audit    *AuditQuery       `json:"audit,omitempty"`
 	Verify   *AuditVerifyQuery `json:"verify,omitempty"`
 	Registry *RegistryQuery    `json:"registry,omitempty"`
+	Evidence *EvidenceQuery    `json:"evidence,omitempty"`
 }
 
 // InspectResult is the result of WorkflowInspect: the answer's field is set.
@@ -38,6 +40,7 @@ type InspectResult struct {
 	Audit     *AuditPage      `json:"audit,omitempty"`
 	Verdict   *AuditVerdict   `json:"verdict,omitempty"`
 	Registry  *RegistryPage   `json:"registry,omitempty"`
+	Evidence  *EvidencePage   `json:"evidence,omitempty"`
 }
 
 // DeviceQuery selects devices: one by ID, or a page of a list in the order of

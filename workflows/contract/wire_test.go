@@ -39,6 +39,8 @@ func wire() map[string]any {
 		DecommissionDeviceInput{}, DecommissionDeviceResult{},
 		Selection{}, DeviceRef{}, Selected{}, Bounds{}, OnboardInput{}, OnboardState{},
 		OnboardProgress{}, OnboardFailure{}, PhaseTime{}, OnboardDeviceInput{}, OnboardDeviceResult{},
+		DriftScanInput{}, DriftScanState{}, DriftBatch{}, DriftCounts{}, DriftScanProgress{}, DriftFinding{},
+		ScanDriftInput{}, ScanDriftResult{}, EvidenceQuery{}, EvidencePage{}, DeviceEvidence{},
 	} {
 		filled := reflect.New(reflect.TypeOf(v)).Elem()
 		fill(filled, reflect.TypeOf(v).Name())
