@@ -16,6 +16,17 @@ type Driver interface {
 	Open(ctx context.Context, ep Endpoint) (Link, error)
 }
 
+// Enroller is a Driver of devices that prove who they are.
+type Enroller interface {
+	Driver
+	// Fingerprints asks a device, without logging in, what it would prove
+	// itself with: the SHA-256 thumbprint of a certificate in hexadecimal
+	// digits, or the fingerprints of host keys ("SHA256:..."). Of ep it uses
+	// the address, allowed_networks, time-outs, policy and mode. It proves
+	// nothing: the answer is compared with what the fleet file states.
+	Fingerprints(ctx context.Context, ep Endpoint) ([]string, error)
+}
+
 // Endpoint says where and how a device is reached.
 type Endpoint struct {
 	// DeviceID names the device in errors.

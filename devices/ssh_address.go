@@ -49,7 +49,7 @@ const (
 	HostNotText = "(not a text: "
 	HostTooLong = "(longer than "
 	// HostRunValue is what is written to a HostRun point.
-	HostRunValue = "run"
+	HostRunValue = RunValue
 	// MaxHostFile is the largest file, in bytes, that can be a point.
 	MaxHostFile = 1 << 20
 	// DefaultHostFile is the limit of a point that states none.

@@ -1,14 +1,35 @@
 package devices
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"math"
 	"strconv"
 )
 
-// Text renders a canonical value of the point without loss, in the shortest
-// form: 50.1, 4500, on, true. It is what journals and reports hold.
+// Text renders a canonical value of the point for people, in the shortest
+// form without loss: 50.1, 4500, on, true. It is what ledgers and reports
+// hold. Of a file's content and of a secret it is the digest and the size,
+// "sha256:<64 hexadecimal digits> (1234 bytes)", by which values are compared
+// and not restored.
 func (p Point) Text(v Value) string {
+	if s, ok := v.(string); ok && p.digested() && s != HostAbsent {
+		sum := sha256.Sum256([]byte(s))
+		return fmt.Sprintf("sha256:%s (%d bytes)", hex.EncodeToString(sum[:]), len(s))
+	}
+	return p.Exact(v)
+}
+
+// digested says that Text does not show the value.
+func (p Point) digested() bool {
+	return p.Secret || p.Host != nil && p.Host.Kind == HostFile
+}
+
+// Exact renders a canonical value of the point without loss: Text, but for
+// what Text does not show. It is what captures hold, from which a device is
+// restored.
+func (p Point) Exact(v Value) string {
 	f, ok := v.(float64)
 	if !ok {
 		return FormatValue(v)
@@ -23,9 +44,9 @@ func (p Point) Text(v Value) string {
 	return strconv.FormatFloat(f, 'f', -1, bits)
 }
 
-// ParseText is the inverse of Text: the canonical value of a rendered one. It
+// ParseExact is the inverse of Exact: the canonical value of a rendered one. It
 // fails as Canonical does, so a text from elsewhere is checked as well.
-func (p Point) ParseText(s string) (Value, error) {
+func (p Point) ParseExact(s string) (Value, error) {
 	if p.Type == String || len(p.Enum) > 0 {
 		return p.Canonical(s)
 	}

@@ -54,7 +54,20 @@ type Point struct {
 	OPCUA *NodeAddress
 	// Host is set on points of Linux hosts; all of them are texts.
 	Host *HostAddress
+	// Method is set on the points of OPC UA profiles that call a method: they
+	// are texts, are done when RunValue is written, and cannot be read.
+	Method *MethodAddress
+	// SunSpec is the name of a point of a SunSpec model, "121.WMax", or of a
+	// part of the curve in force, "705.curve.points". Where it stands and its
+	// scale are found out on the device, so Type and Scale are what a baseline
+	// is written in: float64 where the model has a scale factor.
+	SunSpec string
+	// Secret says that the value must not be shown: Text gives a digest.
+	Secret bool
 }
+
+// RunValue is what is written to a point that does something and has no value.
+const RunValue = "run"
 
 // ModbusTable is one of the four tables of the Modbus data model.
 type ModbusTable string

@@ -98,7 +98,7 @@ func TestTextOfAValueReadsBackAsTheSameValue(t *testing.T) {
 		p := drawPoint(t)
 		v, err := p.FromRaw(drawRaw(t, p))
 		require.NoError(t, err)
-		back, err := p.ParseText(p.Text(v))
+		back, err := p.ParseExact(p.Text(v))
 		require.NoError(t, err)
 		require.Equal(t, v, back)
 	})

@@ -225,11 +225,11 @@ func (b *onboard) undo(ctx context.Context) error {
 		if !ok {
 			return b.cannot(fmt.Errorf("the profile has no setting %s any more", c.Setting))
 		}
-		old, err := point.ParseText(c.Got)
+		old, err := point.ParseExact(c.Got)
 		if err != nil {
 			return b.cannot(err)
 		}
-		wrote, err := point.ParseText(c.Want)
+		wrote, err := point.ParseExact(c.Want)
 		if err != nil {
 			return b.cannot(err)
 		}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"edgefleet/devices"
 )
 
 // Inventory is the declared fleet. It is not changed after it was read.
@@ -36,6 +38,10 @@ type Security struct {
 	RotationPeriod time.Duration
 	// AllowedNetworks holds every address that may be dialled.
 	AllowedNetworks []netip.Prefix
+	// TrustFirstUse lets onboarding pin what a device shows when its
+	// declaration has no fingerprint. Without it, a fingerprint is required of
+	// every device that can prove who it is.
+	TrustFirstUse bool
 }
 
 // Device is the declaration of one device.
@@ -49,6 +55,16 @@ type Device struct {
 	Address string
 	// Unit is the Modbus unit ID, 1 to 247 or 255.
 	Unit uint8
+	// Framing and SerialGateway are of Modbus devices (devices.Endpoint).
+	Framing       devices.Framing
+	SerialGateway bool
+	// OPCUA is set on devices whose profile speaks OPC UA, SSH on those whose
+	// profile speaks SSH.
+	OPCUA *OPCUA
+	SSH   *SSH
+	// Credentials names the entry of the worker's credentials folder by which
+	// it logs in; empty is none. The secrets themselves are never declared.
+	Credentials string
 	// NetworkReset says how the device's network path is reset; nil when
 	// nothing can do it.
 	NetworkReset *NetworkReset
@@ -58,6 +74,36 @@ type Device struct {
 	// File and Line say where the declaration stands.
 	File string
 	Line int
+}
+
+// OPCUA is how an OPC UA server is reached, and what it is known by.
+type OPCUA struct {
+	// Policy and Mode as in devices.OPCUASecurity.
+	Policy, Mode string
+	// Thumbprint pins the server's certificate, as 40 (SHA-1) or 64 (SHA-256)
+	// lower-case hexadecimal digits; empty is trust on first use.
+	Thumbprint string
+	// ApplicationURI is what the certificate has to carry; empty is what the
+	// server announces.
+	ApplicationURI string
+}
+
+// SSH is what a Linux host is known by.
+type SSH struct {
+	// HostKeys are fingerprints, "SHA256:..."; none is trust on first use.
+	HostKeys []string
+}
+
+// Fingerprints returns what the declaration pins of the device, and none where
+// it pins nothing.
+func (d Device) Fingerprints() []string {
+	switch {
+	case d.SSH != nil:
+		return d.SSH.HostKeys
+	case d.OPCUA != nil && d.OPCUA.Thumbprint != "":
+		return []string{d.OPCUA.Thumbprint}
+	}
+	return nil
 }
 
 // NetworkReset names another device, and its action that resets the path.

@@ -8,8 +8,12 @@ import (
 	"edgefleet/devices"
 )
 
-// ModbusTCP is the protocol name of Modbus over TCP.
-const ModbusTCP = "modbus-tcp"
+// The names of the protocols, as the drivers have them.
+const (
+	ModbusTCP = "modbus-tcp"
+	OPCUA     = "opcua"
+	SSH       = "ssh"
+)
 
 // Defaults of what a profile need not say.
 const (
@@ -24,7 +28,7 @@ const (
 func Classes() []string { return []string{"plc", "rtu", "gateway"} }
 
 // Protocols returns the protocols that a profile can name.
-func Protocols() []string { return []string{ModbusTCP} }
+func Protocols() []string { return []string{ModbusTCP, OPCUA, SSH} }
 
 // Plain says whether a protocol sends everything unencrypted and without
 // authentication, so that a fleet with enable_encryption needs an exception.
@@ -35,6 +39,9 @@ type Profile struct {
 	Name, Description string
 	// Protocol is the name of the driver, Class one of Classes.
 	Protocol, Class string
+	// SunSpec says that the points are those of SunSpec models, which are
+	// mapped on each device.
+	SunSpec bool
 	// Identity says what the device has to be, in the order of the file.
 	Identity []Identity
 	// Settings are writable, Measurements are not; both in address order.

@@ -38,7 +38,7 @@ func TestAScaledValueComesBackAsItsRegisters(t *testing.T) {
 		raw, err := point.ToRaw(v)
 		require.NoError(t, err)
 		require.Equal(t, own, words(uint64(raw.Int), def.Size))
-		back, err := point.ParseText(point.Text(v))
+		back, err := point.ParseExact(point.Text(v))
 		require.NoError(t, err)
 		require.Equal(t, v, back)
 	})
