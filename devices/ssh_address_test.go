@@ -20,7 +20,7 @@ func TestAFilesContentIsAValueAsItIs(t *testing.T) {
 		v, err := p.Canonical(text)
 		require.NoError(t, err)
 		require.Equal(t, text, v)
-		back, err := p.ParseExact(p.Text(v))
+		back, err := p.ParseExact(p.Exact(v))
 		require.NoError(t, err)
 		require.Equal(t, v, back)
 	}
