@@ -71,6 +71,6 @@
 //
 // The role of the fleet guide, a template with validate and notify and its
 // handler, is one point of kind file: Validate, Restart and Health are its
-// commands, Become is become, and Render is the template. Handlers run at the
+// commands, Become is become, and template.Render is the template. Handlers run at the
 // end and once, as there; the health check and putting back are new.
 package sshhost

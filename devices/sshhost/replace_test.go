@@ -10,14 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"edgefleet/devices"
-	"edgefleet/devices/sshhost"
+	"edgefleet/devices/template"
 )
 
 func TestATemplateIsValidatedReplacedRestartedAndHealthy(t *testing.T) {
 	h := startHost(t)
 	l := h.link()
-	text, err := sshhost.Render("device-config.tmpl", "rate: {{ .settings.rate }}\nsite: {{ .site }}\nid: {{ .device_id }}\n",
-		sshhost.TemplateData{DeviceID: "gw-1", Site: "substation-7", Settings: map[string]any{"rate": 20}})
+	text, err := template.Render("device-config.tmpl", "rate: {{ .settings.rate }}\nsite: {{ .site }}\nid: {{ .device_id }}\n",
+		template.Data{DeviceID: "gw-1", Site: "substation-7", Settings: map[string]any{"rate": 20}})
 	require.NoError(t, err)
 
 	require.Equal(t, configText, readOne(t, l, h.config()))

@@ -1,8 +1,6 @@
-package sshhost
+package template
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -13,8 +11,8 @@ import (
 	"edgefleet/devices"
 )
 
-// TemplateData is what a template can name.
-type TemplateData struct {
+// Data is what a template can name.
+type Data struct {
 	DeviceID, Site, Region, Class string
 	// Labels are the device's, Settings those of its baseline, with the types
 	// that they have there.
@@ -46,43 +44,57 @@ const maxSteps = 100_000
 //
 // There are no filters with side effects, no lookups and no includes of other
 // files.
-func Render(name, text string, data TemplateData) (string, error) {
-	steps := 0
-	functions := template.FuncMap{
-		"quote":   quoted,
-		"default": func(fallback, value any) any { return orElse(value, fallback) },
-		"upper":   strings.ToUpper,
-		"lower":   strings.ToLower,
-		"trim":    strings.TrimSpace,
-		"replace": func(from, to, s string) string { return strings.ReplaceAll(s, from, to) },
-		"edgefleet_step": func() (string, error) {
-			if steps++; steps > maxSteps {
-				return "", fmt.Errorf("more than %d rounds; bound the loop", maxSteps)
-			}
-			return "", nil
-		},
-	}
-	t, err := template.New(name).Option("missingkey=error").Funcs(functions).Parse(text)
+func Render(name, text string, data Data) (string, error) {
+	t, err := Parse(name, text)
 	if err != nil {
-		return "", located(name, err)
+		return "", err
+	}
+	return t.Render(data)
+}
+
+// Template is a parsed template. It is safe for concurrent use.
+type Template struct {
+	name string
+	t    *template.Template
+}
+
+// Parse reads a template that is rendered for many devices. Its errors are
+// those of Render.
+func Parse(name, text string) (*Template, error) {
+	steps := 0
+	t, err := template.New(name).Option("missingkey=error").Funcs(functions(&steps)).Parse(text)
+	if err != nil {
+		return nil, located(name, err)
 	}
 	if err := countSteps(t); err != nil {
-		return "", located(name, err)
+		return nil, located(name, err)
 	}
+	return &Template{name: name, t: t}, nil
+}
+
+// Render is the function Render for a template that was parsed before.
+func (t *Template) Render(data Data) (string, error) {
+	// Each rendering has a count of its own, and so functions of its own.
+	own, err := t.t.Clone()
+	if err != nil {
+		return "", located(t.name, err)
+	}
+	steps := 0
+	own.Funcs(functions(&steps))
 	out := &limited{limit: devices.MaxHostFile}
-	if err := t.Execute(out, data.values()); err != nil {
-		return "", located(name, err)
+	if err := own.Execute(out, data.values()); err != nil {
+		return "", located(t.name, err)
 	}
 	result := out.String()
 	if !utf8.ValidString(result) || strings.ContainsRune(result, 0) {
-		return "", fmt.Errorf("%s:1: the result is not a text in UTF-8", name)
+		return "", fmt.Errorf("%s:1: the result is not a text in UTF-8", t.name)
 	}
 	return result, nil
 }
 
 // values are the names that a template sees. Maps that are nil would hide that
 // a key is missing.
-func (d TemplateData) values() map[string]any {
+func (d Data) values() map[string]any {
 	labels, settings := d.Labels, d.Settings
 	if labels == nil {
 		labels = map[string]string{}
@@ -91,33 +103,6 @@ func (d TemplateData) values() map[string]any {
 		settings = map[string]any{}
 	}
 	return map[string]any{"device_id": d.DeviceID, "site": d.Site, "region": d.Region, "class": d.Class, "labels": labels, "settings": settings}
-}
-
-// quoted renders any value so that YAML and JSON read it back as it is.
-func quoted(v any) (string, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return "", err
-	}
-	var out strings.Builder
-	for _, r := range strings.TrimSuffix(b.String(), "\n") {
-		// JSON lets these stand, and YAML does not.
-		if r == 0x7f || r >= 0x80 && r < 0xa0 || r == 0xfeff || r == 0xfffe || r == 0xffff {
-			fmt.Fprintf(&out, "\\u%04x", r)
-			continue
-		}
-		out.WriteRune(r)
-	}
-	return out.String(), nil
-}
-
-func orElse(value, fallback any) any {
-	if value == nil || value == "" {
-		return fallback
-	}
-	return value
 }
 
 // countSteps puts a step into every loop and every template, so that none can

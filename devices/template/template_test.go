@@ -1,19 +1,22 @@
-package sshhost_test
+package template_test
 
 import (
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 	"pgregory.net/rapid"
 
 	"edgefleet/devices"
-	"edgefleet/devices/sshhost"
+	"edgefleet/devices/template"
 )
 
-func data() sshhost.TemplateData {
-	return sshhost.TemplateData{DeviceID: "gw-1", Site: "substation-7", Region: "us-east-1", Class: "gateway",
+func data() template.Data {
+	return template.Data{DeviceID: "gw-1", Site: "substation-7", Region: "us-east-1", Class: "gateway",
 		Labels:   map[string]string{"feeder": "F12", "bay": "3"},
 		Settings: map[string]any{"rate": int64(20), "tls": true, "ratio": 0.5}}
 }
@@ -33,7 +36,7 @@ func TestRender(t *testing.T) {
 		"no template at all":               {"plain: %s $HOME\n", "plain: %s $HOME\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := sshhost.Render("a.tmpl", c.text, data())
+			got, err := template.Render("a.tmpl", c.text, data())
 			require.NoError(t, err)
 			require.Equal(t, c.want, got)
 		})
@@ -50,21 +53,42 @@ func TestRenderRefusesWithTheLine(t *testing.T) {
 		"a loop without an end":        {"a\n{{ range 1000000000 }}{{ end }}", "more than 100000 rounds; bound the loop"},
 		"a template that calls itself": {`{{ define "x" }}{{ template "x" }}{{ end }}{{ template "x" }}`, "rounds"},
 		"an output without an end":     {`{{ range 99999 }}aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa{{ end }}`, "the result is longer than 1048576 bytes"},
+		"a text that grows by replace": {`{{ $x := "aa" }}{{ range 64 }}{{ $x = replace "a" "aa" $x }}{{ end }}`, "a text has 2097152 bytes, at most 1048576 are allowed"},
+		"a text that grows by print":   {`{{ $x := "aa" }}{{ range 64 }}{{ $x = print $x $x }}{{ end }}`, "a text has 2097152 bytes, at most 1048576 are allowed"},
+		"a text that grows by html":    {`{{ $x := "<" }}{{ range 64 }}{{ $x = html $x $x }}{{ end }}`, "bytes, at most 1048576 are allowed"},
+		"a printf of many parts":       {`{{ $f := replace "a" "%[1]s" "` + strings.Repeat("a", 60) + `" }}{{ printf $f .site }}`, "the format of a printf has 300 bytes"},
 		"what is no text":              {`{{ "\xff" }}`, "templates/a.tmpl:1: the result is not a text in UTF-8"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := sshhost.Render("templates/a.tmpl", c.text, data())
+			_, err := template.Render("templates/a.tmpl", c.text, data())
 			require.ErrorContains(t, err, c.want)
 			require.True(t, strings.HasPrefix(err.Error(), "templates/a.tmpl:"), err.Error())
 		})
 	}
 }
 
+func TestAParsedTemplateIsRenderedForManyDevicesAtOnce(t *testing.T) {
+	parsed, err := template.Parse("a.tmpl", "{{ range 60000 }}{{ end }}{{ .device_id }}")
+	require.NoError(t, err)
+	var group sync.WaitGroup
+	for i := range 4 {
+		group.Go(func() {
+			for j := range 3 {
+				id := fmt.Sprintf("gw-%d-%d", i, j)
+				got, err := parsed.Render(template.Data{DeviceID: id})
+				assert.NoError(t, err, "each rendering has its own bound")
+				assert.Equal(t, id, got)
+			}
+		})
+	}
+	group.Wait()
+}
+
 func TestWhatIsQuotedIsReadBackByYAML(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := data()
 		d.Site = rapid.String().Draw(t, "site")
-		text, err := sshhost.Render("a.tmpl", "site: {{ quote .site }}\n", d)
+		text, err := template.Render("a.tmpl", "site: {{ quote .site }}\n", d)
 		require.NoError(t, err)
 		var back struct{ Site string }
 		require.NoError(t, yaml.Unmarshal([]byte(text), &back))
@@ -78,13 +102,13 @@ func FuzzRender(f *testing.F) {
 	f.Add("{{ range 1000000000 }}{{ range 5 }}{{ end }}{{ end }}")
 	f.Add(`{{ define "x" }}{{ template "x" }}{{ end }}{{ template "x" }}`)
 	f.Fuzz(func(t *testing.T, text string) {
-		out, err := sshhost.Render("a.tmpl", text, data())
+		out, err := template.Render("a.tmpl", text, data())
 		if err != nil {
 			require.True(t, strings.HasPrefix(err.Error(), "a.tmpl:"), err.Error())
 			return
 		}
 		require.LessOrEqual(t, len(out), devices.MaxHostFile)
-		again, err := sshhost.Render("a.tmpl", text, data())
+		again, err := template.Render("a.tmpl", text, data())
 		require.NoError(t, err)
 		require.Equal(t, out, again)
 	})
