@@ -36,7 +36,7 @@ func (cs *Curves) target(want Wanted) (Curve, error) {
 	}
 	out := Curve{Index: base.Index, Settings: maps.Clone(base.Settings), Tables: map[string][][]float64{}}
 	for _, name := range slices.Sorted(maps.Keys(want.Settings)) {
-		p := cs.setting(name)
+		p := cs.def.Curves.setting(name)
 		if p == nil {
 			return out, fmt.Errorf("a curve of model %s has no setting %q; it has %v", cs.Model, name, slices.Sorted(maps.Keys(base.Settings)))
 		}
@@ -88,16 +88,6 @@ func fieldNames(t TableDef) string {
 		names[i] = f.Name
 	}
 	return strings.Join(names, ", ")
-}
-
-// setting returns a point that is written with a curve, or nil.
-func (cs *Curves) setting(name string) *PointDef {
-	for _, p := range cs.beside() {
-		if p.Name == name && p.Use == SettingUse && name != activePoints {
-			return p
-		}
-	}
-	return nil
 }
 
 // quantise returns the value nearest to v that the device can hold.

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"slices"
 	"strconv"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -227,85 +226,4 @@ func (d *CurveDef) check(m *Model) error {
 		return errors.New("curves without ReadOnly")
 	}
 	return nil
-}
-
-// Info is what is known of a point without asking a device.
-type Info struct {
-	// Name is the point's, as in "121.WMax".
-	Name string
-	Type Type
-	Unit string
-	Use  Use
-	// Symbols names the values of an enum or the bits of a bitfield, by number.
-	Symbols []string
-}
-
-// Lookup returns what the models say of a point: "121.WMax", or "802#2.SoC" for
-// the second model 802 of a device. It fails for a point that no model has;
-// the error says what there is.
-func (c *Catalog) Lookup(name string) (Info, error) {
-	r, err := parseRef(name)
-	if err != nil {
-		return Info{}, err
-	}
-	_, p, err := c.resolve(r)
-	if err != nil {
-		return Info{}, err
-	}
-	return Info{Name: r.String(), Type: p.Type, Unit: p.Unit, Use: p.Use, Symbols: symbolNames(p.Symbols)}, nil
-}
-
-func (c *Catalog) resolve(r ref) (*Model, *PointDef, error) {
-	m, ok := c.models[r.model]
-	if !ok {
-		return nil, nil, fmt.Errorf("%s: model %d is not one of %s", r, r.model, joinIDs(c.Models()))
-	}
-	p := m.point(r.point)
-	if p == nil || p.Type == Pad {
-		return nil, nil, fmt.Errorf("%s: model %d (%s) has no point %q", r, r.model, m.Name, r.point)
-	}
-	return m, p, nil
-}
-
-func joinIDs(ids []uint16) string {
-	texts := make([]string, len(ids))
-	for i, id := range ids {
-		texts[i] = strconv.Itoa(int(id))
-	}
-	return strings.Join(texts, ", ")
-}
-
-// ref is a reference to a model or to a point of it.
-type ref struct {
-	model uint16
-	nth   int // from 1
-	point string
-}
-
-// String is the inverse of parseRef.
-func (r ref) String() string {
-	s := strconv.Itoa(int(r.model))
-	if r.nth > 1 {
-		s += "#" + strconv.Itoa(r.nth)
-	}
-	if r.point != "" {
-		s += "." + r.point
-	}
-	return s
-}
-
-// parseRef reads "121", "121.WMax", "802#2.SoC" and "704.PFWInj.PF".
-func parseRef(name string) (ref, error) {
-	left, point, dotted := strings.Cut(name, ".")
-	left, nth, numbered := strings.Cut(left, "#")
-	r := ref{nth: 1, point: point}
-	id, err := strconv.ParseUint(left, 10, 16)
-	if err == nil && numbered {
-		r.nth, err = strconv.Atoi(nth)
-	}
-	if err != nil || id == 0 || r.nth < 1 || dotted && point == "" {
-		return ref{}, fmt.Errorf("%.80q is not a SunSpec point: want MODEL.POINT, as in 121.WMax, or 802#2.SoC for the second model 802", name)
-	}
-	r.model = uint16(id)
-	return r, nil
 }

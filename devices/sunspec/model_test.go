@@ -108,34 +108,6 @@ func TestWhatIsWritten(t *testing.T) {
 	}, settings)
 }
 
-func TestLookup(t *testing.T) {
-	catalog, err := NewCatalog()
-	require.NoError(t, err)
-	got, err := catalog.Lookup("124.ChaSt")
-	require.NoError(t, err)
-	require.Equal(t, Info{Name: "124.ChaSt", Type: Enum16, Symbols: []string{"OFF", "EMPTY", "DISCHARGING", "CHARGING", "FULL", "HOLDING", "TESTING"}}, got)
-	got, err = catalog.Lookup("802#2.SoCRsvMin")
-	require.NoError(t, err)
-	require.Equal(t, Info{Name: "802#2.SoCRsvMin", Type: Uint16, Unit: "% WHRtg", Use: SettingUse}, got)
-	got, err = catalog.Lookup("704.PFWInj.PF")
-	require.NoError(t, err)
-	require.Equal(t, ControlUse, got.Use)
-	for name, words := range map[string]string{
-		"WMax":        `"WMax" is not a SunSpec point: want MODEL.POINT, as in 121.WMax`,
-		"121.":        "is not a SunSpec point",
-		"0.WMax":      "is not a SunSpec point",
-		"802#0.SoC":   "is not a SunSpec point",
-		"802#x.SoC":   "is not a SunSpec point",
-		"99999.A":     "is not a SunSpec point",
-		"999.A":       "999.A: model 999 is not one of 1, 101, 102",
-		"121.Nominal": `121.Nominal: model 121 (Basic settings) has no point "Nominal"`,
-		"120.Pad":     "has no point",
-	} {
-		_, err := catalog.Lookup(name)
-		require.ErrorContains(t, err, words)
-	}
-}
-
 func TestABadDefinitionIsRefused(t *testing.T) {
 	for name, c := range map[string]struct{ text, words string }{
 		"unknown field":       {"ids: [9]\nlengths: [1]\npoints: [{name: A, type: uint16, colour: red}]", "colour"},
