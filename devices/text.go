@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"math"
 	"strconv"
 )
 
@@ -38,10 +37,7 @@ func (p Point) Exact(v Value) string {
 	if p.Type == Float32 && p.scale() == 1 {
 		bits = 32
 	}
-	if size := math.Abs(f); size != 0 && (size < 1e-4 || size >= 1e15) {
-		return strconv.FormatFloat(f, 'g', -1, bits)
-	}
-	return strconv.FormatFloat(f, 'f', -1, bits)
+	return shortest(f, bits)
 }
 
 // ParseExact is the inverse of Exact: the canonical value of a rendered one. It

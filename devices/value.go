@@ -62,6 +62,9 @@ type Point struct {
 	// scale are found out on the device, so Type and Scale are what a baseline
 	// is written in: float64 where the model has a scale factor.
 	SunSpec string
+	// Columns names the numbers of a row where the value is a table, and Type
+	// String: its values are the texts that FormatRows makes.
+	Columns []string
 	// Secret says that the value must not be shown: Text gives a digest.
 	Secret bool
 }
@@ -188,6 +191,9 @@ func (p Point) ToRaw(v any) (Raw, error) {
 	case String:
 		if p.Host != nil {
 			return p.hostToRaw(v)
+		}
+		if len(p.Columns) > 0 {
+			return p.rowsToRaw(v)
 		}
 		s, ok := v.(string)
 		if !ok {
