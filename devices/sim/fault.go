@@ -1,42 +1,27 @@
 package sim
 
-import (
-	"fmt"
-	"strings"
-)
+import "edgefleet/devices/sim/chassis"
 
-// Fault is a way in which a simulated device can be broken.
-type Fault string
+// Fault is a way in which a simulated device can be broken; package chassis
+// says what each of them does.
+type Fault = chassis.Fault
 
-// The faults. Offline, hang and reset-only are faults of the device's network
-// side, of which it has at most one at a time. A power cycle cures them,
-// unless they are stuck. Drift is beside them: it outlives a power cycle and
-// ends for each setting that is written again, unless it is stuck.
+// The faults.
 const (
-	// FaultOffline closes the socket: connections are refused.
-	FaultOffline Fault = "offline"
-	// FaultDrift changes some settings, as somebody at the front panel would.
-	// A stuck drift acknowledges later writes and forgets them.
-	FaultDrift Fault = "drift"
-	// FaultHang accepts connections and never answers.
-	FaultHang Fault = "hang"
-	// FaultResetOnly accepts connections and resets them at once.
-	FaultResetOnly Fault = "reset-only"
+	FaultOffline   = chassis.FaultOffline
+	FaultDrift     = chassis.FaultDrift
+	FaultHang      = chassis.FaultHang
+	FaultResetOnly = chassis.FaultResetOnly
 )
 
 // Faults returns all faults, in the order in which help texts list them.
-func Faults() []Fault {
-	return []Fault{FaultOffline, FaultDrift, FaultHang, FaultResetOnly}
-}
+func Faults() []Fault { return chassis.Faults() }
 
 // ParseFault returns the fault of that name; the error lists the names.
-func ParseFault(name string) (Fault, error) {
-	names := make([]string, 0, len(Faults()))
-	for _, f := range Faults() {
-		if string(f) == name {
-			return f, nil
-		}
-		names = append(names, string(f))
-	}
-	return "", fmt.Errorf("unknown fault %q: want one of %s", name, strings.Join(names, ", "))
-}
+func ParseFault(name string) (Fault, error) { return chassis.ParseFault(name) }
+
+// Write is one word or coil that a client wrote.
+type Write = chassis.Write
+
+// Counter says how often clients wrote to one address; its Write is the last.
+type Counter = chassis.Counter

@@ -10,28 +10,8 @@ import (
 	"github.com/simonvetter/modbus"
 
 	"edgefleet/devices"
+	"edgefleet/devices/sim/chassis"
 )
-
-// logLength is how many of a device's last writes are kept one by one.
-const logLength = 256
-
-// Write is one word or coil that a client wrote.
-type Write struct {
-	At      time.Time           `json:"at"`
-	Table   devices.ModbusTable `json:"table"`
-	Address uint16              `json:"address"`
-	// Name is the setting that the address belongs to.
-	Name string `json:"name"`
-	// Old stood there before, New is what the client wrote: raw words.
-	Old uint16 `json:"old"`
-	New uint16 `json:"new"`
-}
-
-// Counter says how often clients wrote to one address; its Write is the last.
-type Counter struct {
-	Write
-	Count uint64 `json:"count"`
-}
 
 type cellKey struct {
 	table   devices.ModbusTable
@@ -200,7 +180,7 @@ func (m *memory) count(k cellKey, w Write) {
 	c.Write = w
 	c.Count++
 	m.total++
-	if len(m.log) == logLength {
+	if len(m.log) == chassis.LogLength {
 		m.log = append(m.log[:0], m.log[1:]...)
 	}
 	m.log = append(m.log, w)

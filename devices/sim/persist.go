@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"edgefleet/devices"
+	"edgefleet/devices/sim/chassis"
 )
 
 // Memory is all of a device that outlives its process: it goes into the next
@@ -87,5 +88,5 @@ func (m *memory) recall(from Memory) {
 			m.total += c.Count
 		}
 	}
-	m.log = slices.Clone(from.Log[max(0, len(from.Log)-logLength):])
+	m.log = slices.Clone(from.Log[max(0, len(from.Log)-chassis.LogLength):])
 }

@@ -1,4 +1,4 @@
-package sim
+package chassis
 
 import (
 	"net/netip"
