@@ -60,8 +60,9 @@ type OPCUASecurity struct {
 	AllowPlaintext bool
 	// ServerThumbprint pins the server's certificate: the SHA-1 of its DER
 	// form, as OPC UA tools show it (40 hexadecimal digits), or better its
-	// SHA-256 (64). Colons, blanks and case do not count. It is required but
-	// with policy None.
+	// SHA-256 (64). Colons, blanks and case do not count. Several thumbprints,
+	// each without blanks, are separated by blanks: the server may have any of
+	// these certificates. It is required but with policy None.
 	ServerThumbprint string
 	// ApplicationURI is the server's application URI, which its certificate
 	// has to carry; when it is empty, the one that the server announces.

@@ -87,23 +87,3 @@ func TestNodeIDs(t *testing.T) {
 		require.Error(t, err, text)
 	}
 }
-
-func TestCertificates(t *testing.T) {
-	cert, key, err := NewCertificate(CertificateRequest{ApplicationURI: "urn:plant-7:edgefleet:worker", Organization: "Plant 7", Hosts: []string{"worker-1", "10.0.0.9"}})
-	require.NoError(t, err)
-	require.True(t, belong(cert, key))
-	require.Equal(t, []string{"urn:plant-7:edgefleet:worker"}, certificateURIs(cert))
-	require.Equal(t, "edgefleet", cert.Subject.CommonName)
-	require.Equal(t, []string{"worker-1"}, cert.DNSNames)
-	require.Equal(t, "10.0.0.9", cert.IPAddresses[0].String())
-	require.NoError(t, cert.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature))
-	for name, q := range map[string]CertificateRequest{
-		"no application URI":       {},
-		"a relative one":           {ApplicationURI: "worker"},
-		"a key that is too short":  {ApplicationURI: "urn:x:y", KeyBits: 1024},
-		"a key of an unusual size": {ApplicationURI: "urn:x:y", KeyBits: 2049},
-	} {
-		_, _, err := NewCertificate(q)
-		require.Error(t, err, name)
-	}
-}

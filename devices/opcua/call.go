@@ -18,26 +18,14 @@ func (d *Driver) Call(ctx context.Context, ep devices.Endpoint, m devices.Method
 	var outputs []any
 	err := d.with(ep, func(l *link) error {
 		op := "call " + clip(m.Method)
-		object, err := parseNode(m.Namespace, m.Object)
-		if err != nil {
-			return l.fail(devices.Unsupported, op, fmt.Errorf("the object: %w", err))
-		}
-		method, err := parseNode(m.Namespace, m.Method)
-		if err != nil {
-			return l.fail(devices.Unsupported, op, fmt.Errorf("the method: %w", err))
-		}
-		arguments, err := encodeArguments(m.Args)
-		if err != nil {
-			return l.fail(devices.Rejected, op, err)
+		prepared, f := prepareCall(m)
+		if f != nil {
+			return l.verdict(op, true, f)
 		}
 		var answer called
-		f := l.do(ctx, true, func(c call) *fault {
-			nodes, f := c.resolve([]nodeRef{object, method})
-			if f != nil {
-				return f.onlyAsked()
-			}
-			request := &ua.CallRequest{MethodsToCall: []*ua.CallMethodRequest{{ObjectID: nodes[0], MethodID: nodes[1], InputArguments: arguments}}}
-			return c.query(c.ctx, c.timeout, request, func(r *reader) { answer = r.called() })
+		f = l.do(ctx, true, func(c call) (f *fault) {
+			answer, f = prepared.run(c)
+			return f
 		})
 		if f != nil {
 			return l.verdict(op, true, f)
@@ -51,6 +39,41 @@ func (d *Driver) Call(ctx context.Context, ep devices.Endpoint, m devices.Method
 		return nil
 	})
 	return outputs, err
+}
+
+// methodCall is a call that was checked before anything is sent.
+type methodCall struct {
+	object, method nodeRef
+	args           []devices.MethodArgument
+	inputs         []*ua.Variant
+}
+
+func prepareCall(m devices.MethodAddress) (*methodCall, *fault) {
+	object, err := parseNode(m.Namespace, m.Object)
+	if err != nil {
+		return nil, &fault{kind: devices.Unsupported, err: fmt.Errorf("the object: %w", err)}
+	}
+	method, err := parseNode(m.Namespace, m.Method)
+	if err != nil {
+		return nil, &fault{kind: devices.Unsupported, err: fmt.Errorf("the method: %w", err)}
+	}
+	inputs, err := encodeArguments(m.Args)
+	if err != nil {
+		return nil, &fault{kind: devices.Rejected, err: err}
+	}
+	return &methodCall{object, method, m.Args, inputs}, nil
+}
+
+// run makes the call, once.
+func (m *methodCall) run(c call) (called, *fault) {
+	nodes, f := c.resolve([]nodeRef{m.object, m.method})
+	if f != nil {
+		return called{}, f.onlyAsked()
+	}
+	var answer called
+	request := &ua.CallRequest{MethodsToCall: []*ua.CallMethodRequest{{ObjectID: nodes[0], MethodID: nodes[1], InputArguments: m.inputs}}}
+	f = c.query(c.ctx, c.timeout, request, func(r *reader) { answer = r.called() })
+	return answer, f
 }
 
 // answerKind is what a status other than Good says of a change.

@@ -17,6 +17,8 @@
 //     refuse. Only Basic256Sha256, Aes128_Sha256_RsaOaep and
 //     Aes256_Sha256_RsaPss are used; None only where the endpoint has
 //     AllowPlaintext.
+//   - Fingerprints asks for the thumbprint that is to be enrolled, and proves
+//     nothing.
 //   - The server's certificate has to have the thumbprint, to be valid now and
 //     to carry the application URI; the answers that open the channel and
 //     create the session have to be signed with it, under the policy that was
@@ -54,7 +56,9 @@
 //
 // The settings of one Write are taken or refused one by one by the server, so
 // after a refusal those behind it in the list may have been written as well;
-// the error says which were. Once a Write has made a change, the failure of a
+// the error says which were. A method among the settings (devices.Point.Method)
+// is called once, in its place, and only when all before it was written; after
+// one that was refused nothing is written. Once a Write has made a change, the failure of a
 // later request of the same Write that would be Unreachable or Auth, or would
 // have no kind, is Indeterminate. A method call is a write.
 //
@@ -69,6 +73,7 @@
 //	  server does not take our login       Auth           Auth
 //	  answers that are not OPC UA          Rejected       Rejected
 //	  point without a node, bad node ID    Unsupported    Unsupported
+//	  point that is a method               Unsupported    as a node's
 //	  value does not fit, node twice       -              Rejected
 //	  caller's or driver's end             no kind        no kind
 //	sent:

@@ -8,6 +8,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/gopcua/opcua/ua"
@@ -55,11 +57,69 @@ type Certificate struct {
 
 // Enrol looks at a server without authentication. Of ep it uses the address,
 // allowed_networks and time-outs.
-func (d *Driver) Enrol(ctx context.Context, ep devices.Endpoint) (out Enrolment, err error) {
+func (d *Driver) Enrol(ctx context.Context, ep devices.Endpoint) (Enrolment, error) {
+	offers, err := d.offers(ctx, ep, "look at the server")
+	if err != nil {
+		return Enrolment{}, err
+	}
+	out := Enrolment{ApplicationURI: clip(offers[0].applicationURI), ProductURI: clip(offers[0].productURI), Name: clip(offers[0].name)}
+	for _, o := range offers {
+		out.Endpoints = append(out.Endpoints, o.offered())
+	}
+	return out, nil
+}
+
+// Fingerprints asks a server, without authentication, for the certificates of
+// the endpoints with the policy and mode of ep.OPCUA, or of all that this
+// driver would use when it states none of them. It returns the distinct SHA-256
+// thumbprints, in lower-case hexadecimal digits, as
+// devices.OPCUASecurity.ServerThumbprint takes them. A server that does not
+// offer the policy and mode has kind Auth; one that offers nothing that could
+// be used, and policy None, with which nobody proves anything, Unsupported.
+func (d *Driver) Fingerprints(ctx context.Context, ep devices.Endpoint) ([]string, error) {
+	const op = "ask for the certificate"
 	l := &link{ep: ep}
-	const op = "look at the server"
+	var policy, mode string
+	if ep.OPCUA != nil {
+		policy, mode = policyName(ep.OPCUA.Policy), ep.OPCUA.Mode
+	}
+	if policy == "None" || mode == "None" {
+		return nil, l.fail(devices.Unsupported, op, fmt.Errorf("with the policy None a server does not prove who it is, so it has no fingerprint"))
+	}
+	offers, err := d.offers(ctx, ep, op)
+	if err != nil {
+		return nil, err
+	}
+	var found, have []string
+	for _, o := range offers {
+		e := o.offered()
+		have = append(have, e.Policy+"/"+e.Mode)
+		switch {
+		case policy != "" && e.Policy != policy, mode != "" && e.Mode != mode, policy == "" && mode == "" && !e.Usable:
+			continue
+		case e.Certificate == nil || !isBinary(o.transport):
+			continue
+		case !slices.Contains(found, e.Certificate.SHA256):
+			found = append(found, e.Certificate.SHA256)
+		}
+	}
+	if len(found) > 0 {
+		return found, nil
+	}
+	slices.Sort(have)
+	offered := strings.Join(slices.Compact(have), ", ")
+	if policy == "" && mode == "" {
+		return nil, l.fail(devices.Unsupported, op, fmt.Errorf("the server offers nothing that is safe enough, but %s; switch on Basic256Sha256 with SignAndEncrypt", offered))
+	}
+	return nil, l.fail(devices.Auth, op, fmt.Errorf("the server does not offer %s with a certificate, but %s; correct the device's policy and mode in the fleet file",
+		strings.Trim(clip(policy)+"/"+clip(mode), "/"), offered))
+}
+
+// offers looks at a server; there is at least one offer, or an error.
+func (d *Driver) offers(ctx context.Context, ep devices.Endpoint, op string) (offers []offer, err error) {
+	l := &link{ep: ep}
 	if _, _, err := devices.SplitAddress(ep.Address); err != nil {
-		return Enrolment{}, l.fail(devices.Unsupported, op, err)
+		return nil, l.fail(devices.Unsupported, op, err)
 	}
 	defer func() {
 		if p := recover(); p != nil {
@@ -69,21 +129,17 @@ func (d *Driver) Enrol(ctx context.Context, ep devices.Endpoint) (out Enrolment,
 	ctx, release := d.pool.bind(ctx)
 	defer release()
 	if err := d.pool.takeSlot(ctx); err != nil {
-		return Enrolment{}, fmt.Errorf("%s: %s: %w", name(ep), op, err)
+		return nil, fmt.Errorf("%s: %s: %w", name(ep), op, err)
 	}
 	defer d.pool.slots.Release(1)
 	offers, f := look(ctx, d.pool, &ep)
 	if f != nil {
-		return Enrolment{}, l.verdict(op, false, f)
+		return nil, l.verdict(op, false, f)
 	}
 	if len(offers) == 0 {
-		return Enrolment{}, l.fail(devices.Rejected, op, fmt.Errorf("the server offers no endpoint"))
+		return nil, l.fail(devices.Rejected, op, fmt.Errorf("the server offers no endpoint"))
 	}
-	out = Enrolment{ApplicationURI: clip(offers[0].applicationURI), ProductURI: clip(offers[0].productURI), Name: clip(offers[0].name)}
-	for _, o := range offers {
-		out.Endpoints = append(out.Endpoints, o.offered())
-	}
-	return out, nil
+	return offers, nil
 }
 
 func (o offer) offered() OfferedEndpoint {

@@ -24,6 +24,7 @@ import (
 	"go.uber.org/goleak"
 
 	"edgefleet/devices"
+	"edgefleet/devices/credentials"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -50,7 +51,7 @@ var identityOf = func() func(t testing.TB, uri string) (*x509.Certificate, *rsa.
 		defer mu.Unlock()
 		p, ok := made[uri]
 		if !ok {
-			cert, key, err := NewCertificate(CertificateRequest{ApplicationURI: uri, CommonName: "test", Hosts: []string{"localhost", "127.0.0.1"}})
+			cert, key, err := credentials.NewCertificate(credentials.CertificateRequest{ApplicationURI: uri, CommonName: "test", Hosts: []string{"localhost", "127.0.0.1"}})
 			require.NoError(t, err)
 			p = pair{cert, key}
 			made[uri] = p

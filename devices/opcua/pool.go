@@ -163,7 +163,7 @@ func lineKey(address string, sec *security) string {
 	if host, port, err := net.SplitHostPort(address); err == nil {
 		address = net.JoinHostPort(strings.TrimSuffix(strings.ToLower(host), "."), port)
 	}
-	add(address, sec.policy, sec.Mode, string(sec.thumbprint), sec.ApplicationURI, sec.User, sec.Password, fmt.Sprint(sec.AllowPlaintext))
+	add(address, sec.policy, sec.Mode, fmt.Sprintf("%x", sec.pins), sec.ApplicationURI, sec.User, sec.Password, fmt.Sprint(sec.AllowPlaintext))
 	if sec.ClientCert != nil {
 		add("client", string(sec.ClientCert.Raw))
 	}

@@ -20,10 +20,12 @@ import (
 // security is a checked devices.OPCUASecurity.
 type security struct {
 	devices.OPCUASecurity
-	policy     string // URI
-	mode       ua.MessageSecurityMode
-	thumbprint []byte // SHA-1 or SHA-256
-	ourURI     string
+	policy string // URI
+	mode   ua.MessageSecurityMode
+	// pins are the SHA-1 or SHA-256 of the certificates that the server may
+	// have; none with policy None, unless there are.
+	pins   [][]byte
+	ourURI string
 }
 
 // anonymousURI is our application URI where no certificate states one.
@@ -82,7 +84,7 @@ func checkSecurity(given *devices.OPCUASecurity) (*security, error) {
 		return nil, fmt.Errorf("the user certificate and its key do not belong together")
 	}
 	var err error
-	if s.thumbprint, err = parseThumbprint(given.ServerThumbprint); err != nil {
+	if s.pins, err = parsePins(given.ServerThumbprint); err != nil {
 		return nil, err
 	}
 	if plain {
@@ -94,7 +96,7 @@ func checkSecurity(given *devices.OPCUASecurity) (*security, error) {
 // checkOurs requires what a secure channel needs beside policy and mode.
 func (s *security) checkOurs() error {
 	switch {
-	case s.thumbprint == nil:
+	case len(s.pins) == 0:
 		return fmt.Errorf("the thumbprint of the server's certificate was not enrolled: enrol the device and compare it with what the device shows")
 	case s.ClientCert == nil || s.ClientKey == nil:
 		return fmt.Errorf("the policy %s needs an application certificate and its key on our side", policyName(s.policy))
@@ -111,28 +113,39 @@ func belong(cert *x509.Certificate, key *rsa.PrivateKey) bool {
 	return key.PublicKey.Equal(cert.PublicKey)
 }
 
-// parseThumbprint takes hexadecimal digits with colons, dashes or blanks
-// between them; no text is no thumbprint.
-func parseThumbprint(text string) ([]byte, error) {
-	digits := strings.NewReplacer(":", "", " ", "", "-", "").Replace(text)
-	digest, err := hex.DecodeString(digits)
-	if err != nil || len(digest) != 0 && len(digest) != sha1.Size && len(digest) != sha256.Size {
+// parsePins reads one thumbprint, in hexadecimal digits with colons, dashes or
+// blanks between them, or several without blanks inside, and blanks between
+// them; no text is no thumbprint.
+func parsePins(text string) ([][]byte, error) {
+	within := strings.NewReplacer(":", "", "-", "")
+	var pins [][]byte
+	for _, word := range strings.Fields(text) {
+		digest, err := hex.DecodeString(within.Replace(word))
+		if err != nil || !isDigest(digest) {
+			// It is not several, so it is one that has blanks inside.
+			pins = nil
+			break
+		}
+		pins = append(pins, digest)
+	}
+	if len(pins) > 0 || strings.TrimSpace(text) == "" {
+		return pins, nil
+	}
+	digest, err := hex.DecodeString(strings.Join(strings.Fields(within.Replace(text)), ""))
+	if err != nil || !isDigest(digest) {
 		return nil, fmt.Errorf("the thumbprint %q: want the 40 hexadecimal digits of a SHA-1 or the 64 of a SHA-256", clip(text))
 	}
-	if len(digest) == 0 {
-		return nil, nil
-	}
-	return digest, nil
+	return [][]byte{digest}, nil
 }
 
-// matches says whether the certificate is the enrolled one.
+func isDigest(b []byte) bool { return len(b) == sha1.Size || len(b) == sha256.Size }
+
+// matches says whether the certificate is an enrolled one.
 func (s *security) matches(cert *x509.Certificate) bool {
-	if len(s.thumbprint) == sha256.Size {
-		digest := sha256.Sum256(cert.Raw)
-		return slices.Equal(s.thumbprint, digest[:])
-	}
-	digest := sha1.Sum(cert.Raw)
-	return slices.Equal(s.thumbprint, digest[:])
+	long, short := sha256.Sum256(cert.Raw), sha1.Sum(cert.Raw)
+	return slices.ContainsFunc(s.pins, func(pin []byte) bool {
+		return slices.Equal(pin, long[:]) || slices.Equal(pin, short[:])
+	})
 }
 
 // leaf is the first certificate of a chain.

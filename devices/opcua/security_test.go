@@ -143,7 +143,7 @@ func TestAnEllipticKeyIsRefusedInWords(t *testing.T) {
 	cert, err := x509.ParseCertificate(der)
 	require.NoError(t, err)
 	sec := &security{policy: ua.SecurityPolicyURIBasic256Sha256}
-	sec.thumbprint, err = parseThumbprint(thumb(cert))
+	sec.pins, err = parsePins(thumb(cert))
 	require.NoError(t, err)
 	require.ErrorContains(t, sec.checkCertificate(cert, serverURI, time.Now()), "no RSA key")
 }

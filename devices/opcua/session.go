@@ -161,7 +161,7 @@ func (s *session) secretFor(answer created, sec *security) (*x509.Certificate, e
 	if err != nil {
 		return nil, doubt("%v", err)
 	}
-	if sec.thumbprint != nil && !sec.matches(cert) {
+	if len(sec.pins) > 0 && !sec.matches(cert) {
 		return nil, doubt("the server's certificate is not the enrolled one")
 	}
 	if _, ok := cert.PublicKey.(*rsa.PublicKey); !ok {

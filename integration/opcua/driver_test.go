@@ -221,6 +221,27 @@ func TestEnrolShowsWhatOnboardingCompares(t *testing.T) {
 	require.True(t, modes["Aes256_Sha256_RsaPss/Sign"])
 }
 
+func TestFingerprintsAreAcceptedAsPins(t *testing.T) {
+	for name, sec := range map[string]*devices.OPCUASecurity{
+		"of all safe endpoints": nil,
+		"of one endpoint":       {Policy: "Aes128_Sha256_RsaOaep", Mode: "Sign"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ep := endpoint(t)
+			ep.OPCUA = sec
+			got, err := driver(t).Fingerprints(t.Context(), ep)
+			require.NoError(t, err)
+			require.Equal(t, []string{server.sha256}, got)
+			require.NoError(t, open(t, endpoint(t, func(s *devices.OPCUASecurity) { s.ServerThumbprint = got[0] })).Ping(t.Context()))
+		})
+	}
+	ep := endpoint(t)
+	ep.OPCUA = &devices.OPCUASecurity{Policy: "Basic256", Mode: "Sign"}
+	_, err := driver(t).Fingerprints(t.Context(), ep)
+	require.Equal(t, devices.Auth, devices.KindOf(err))
+	require.ErrorContains(t, err, "does not offer Basic256/Sign with a certificate, but Aes128_Sha256_RsaOaep/Sign")
+}
+
 func TestIdentifyReadsTheBuild(t *testing.T) {
 	got, err := driver(t).Identify(t.Context(), endpoint(t))
 	require.NoError(t, err)
@@ -282,4 +303,42 @@ func TestCallTakesExactArguments(t *testing.T) {
 	wrong.Method = "s=Nothing"
 	_, err = d.Call(t.Context(), ep, wrong)
 	require.Equal(t, devices.Rejected, devices.KindOf(err), "%v", err)
+}
+
+func TestAMethodIsASettingAmongOthers(t *testing.T) {
+	d, ep := driver(t), endpoint(t)
+	l := open(t, ep)
+	method := func(delay int) devices.MethodAddress {
+		return devices.MethodAddress{Namespace: plant, Object: "s=Plant", Method: "s=Restart",
+			Args: []devices.MethodArgument{{Name: "Delay", Type: "UInt16", Value: delay}, {Type: "String", Value: "drift"}}}
+	}
+	restart := func(delay int) devices.Setting {
+		m := method(delay)
+		return devices.Setting{Point: devices.Point{Name: "restart", Type: devices.String, Writable: true, Method: &m}, Value: devices.RunValue}
+	}
+	percent := func(v int64) devices.Setting {
+		return devices.Setting{Point: point("s=Percent", devices.Uint16, ""), Value: v}
+	}
+	// The method counts its calls.
+	count := func() int64 {
+		out, err := d.Call(t.Context(), ep, method(0))
+		require.NoError(t, err)
+		return out[0].(int64)
+	}
+	before := count()
+	require.NoError(t, l.Write(t.Context(), []devices.Setting{percent(11), restart(5)}))
+	require.Equal(t, before+2, count(), "one call for the setting")
+	got, err := l.Read(t.Context(), []devices.Point{percent(0).Point})
+	require.NoError(t, err)
+	require.Equal(t, []devices.Value{int64(11)}, got)
+
+	err = l.Write(t.Context(), []devices.Setting{restart(601), percent(12)})
+	require.Equal(t, devices.Rejected, devices.KindOf(err))
+	require.ErrorContains(t, err, "restart BadOutOfRange")
+	require.ErrorContains(t, err, "so not tried: s=Percent")
+	err = l.Write(t.Context(), []devices.Setting{percent(101), restart(5)})
+	require.Equal(t, devices.Rejected, devices.KindOf(err))
+	require.Equal(t, before+3, count(), "neither was called")
+	_, err = l.Read(t.Context(), []devices.Point{restart(5).Point})
+	require.Equal(t, devices.Unsupported, devices.KindOf(err))
 }

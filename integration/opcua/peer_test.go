@@ -21,6 +21,7 @@ import (
 
 	"edgefleet/dev/tools/toolchain"
 	"edgefleet/devices"
+	"edgefleet/devices/credentials"
 	"edgefleet/devices/opcua"
 )
 
@@ -174,7 +175,7 @@ func identities(folder string) (trusted []string, err error) {
 			return identity{}
 		}
 		var i identity
-		if i.cert, i.key, err = opcua.NewCertificate(opcua.CertificateRequest{ApplicationURI: "urn:edgefleet:test:" + name, CommonName: name, KeyBits: bits}); err != nil {
+		if i.cert, i.key, err = credentials.NewCertificate(credentials.CertificateRequest{ApplicationURI: "urn:edgefleet:test:" + name, CommonName: name, KeyBits: bits}); err != nil {
 			return i
 		}
 		if name != "stranger" {
