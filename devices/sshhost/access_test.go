@@ -16,6 +16,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"edgefleet/devices"
+	"edgefleet/devices/credentials"
 	"edgefleet/devices/sshhost"
 )
 
@@ -61,7 +62,7 @@ func TestKeysOfEveryModernTypeLogIn(t *testing.T) {
 	for name, key := range keys {
 		block, err := ssh.MarshalPrivateKey(key, "")
 		require.NoError(t, err)
-		parsed, err := sshhost.ParsePrivateKey(pem.EncodeToMemory(block))
+		parsed, err := credentials.ParsePrivateKey(pem.EncodeToMemory(block))
 		require.NoError(t, err, name)
 		h.authorize(parsed)
 		ep := h.endpoint()
@@ -71,23 +72,10 @@ func TestKeysOfEveryModernTypeLogIn(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoUsableKeyIsRefusedWithARemedy(t *testing.T) {
+func TestAnEndpointIsCheckedBeforeItIsDialled(t *testing.T) {
 	t.Setenv("GODEBUG", "rsa1024min=0")
 	weak, err := rsa.GenerateKey(rand.Reader, 1024)
 	require.NoError(t, err)
-	block, err := ssh.MarshalPrivateKey(weak, "")
-	require.NoError(t, err)
-	_, err = sshhost.ParsePrivateKey(pem.EncodeToMemory(block))
-	require.ErrorContains(t, err, "1024 bits, 2048 is the least")
-	locked, err := ssh.MarshalPrivateKeyWithPassphrase(newKey(t), "", []byte("secret"))
-	require.NoError(t, err)
-	_, err = sshhost.ParsePrivateKey(pem.EncodeToMemory(locked))
-	require.ErrorContains(t, err, "has a passphrase")
-	_, err = sshhost.ParsePrivateKey([]byte("hello"))
-	require.ErrorContains(t, err, "not a private key")
-}
-
-func TestAnEndpointIsCheckedBeforeItIsDialled(t *testing.T) {
 	d := sshhost.New(sshhost.Options{})
 	defer d.Close()
 	good := func() devices.Endpoint {
@@ -104,6 +92,7 @@ func TestAnEndpointIsCheckedBeforeItIsDialled(t *testing.T) {
 		"no pin":           {func(e *devices.Endpoint) { e.SSH.HostKeys = nil }, devices.Auth, "no host key is pinned"},
 		"an MD5 print":     {func(e *devices.Endpoint) { e.SSH.HostKeys[0] = "MD5:00:11" }, devices.Auth, "is not a fingerprint"},
 		"no private key":   {func(e *devices.Endpoint) { e.SSH.Signer = nil }, devices.Auth, "there is no private key for edge"},
+		"a weak key":       {func(e *devices.Endpoint) { e.SSH.Signer = weak }, devices.Auth, "1024 bits, 2048 is the least"},
 		"outside networks": {func(e *devices.Endpoint) { e.Allowed = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} }, devices.Auth, "outside allowed_networks"},
 	} {
 		t.Run(name, func(t *testing.T) {

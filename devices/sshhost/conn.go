@@ -65,28 +65,6 @@ func newSigner(key crypto.Signer) (ssh.Signer, error) {
 	return ssh.NewSignerWithAlgorithms(algorithms, []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256})
 }
 
-// ParsePrivateKey reads a private key file (OpenSSH or PEM) without a
-// passphrase, and refuses those that Open would.
-func ParsePrivateKey(text []byte) (crypto.Signer, error) {
-	raw, err := ssh.ParseRawPrivateKey(text)
-	var locked *ssh.PassphraseMissingError
-	switch {
-	case errors.As(err, &locked):
-		return nil, errors.New("the private key has a passphrase, which nobody is there to type; remove it (ssh-keygen -p) and protect the file instead")
-	case err != nil:
-		return nil, fmt.Errorf("not a private key: %w", err)
-	}
-	if k, ok := raw.(crypto.Signer); ok {
-		if _, err := newSigner(k); err != nil {
-			return nil, err
-		}
-		return k, nil
-	}
-	// ed25519 keys come as a pointer, whose method set has Sign too; anything
-	// else is no key that signs.
-	return nil, fmt.Errorf("a %T does not sign; make an ed25519 key", raw)
-}
-
 // errSeen ends a handshake whose host key was all that was wanted.
 var errSeen = errors.New("the host key was seen")
 
