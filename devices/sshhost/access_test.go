@@ -132,6 +132,16 @@ func TestEnrolShowsEveryHostKeyWithoutLoggingIn(t *testing.T) {
 		{Type: "ecdsa-sha2-nistp256", Fingerprint: h.keys["ecdsa"]},
 		{Type: "ssh-rsa", Fingerprint: h.keys["rsa"]},
 	}, keys)
+	prints, err := h.driver().Fingerprints(t.Context(), ep)
+	require.NoError(t, err)
+	require.Equal(t, []string{h.keys["ed25519"], h.keys["ecdsa"], h.keys["rsa"]}, prints)
+	for _, print := range prints {
+		pinned := h.endpoint()
+		security := *pinned.SSH
+		security.HostKeys = []string{print}
+		pinned.SSH = &security
+		require.NoError(t, h.open(h.driver(), pinned).Ping(t.Context()), "what it shows is what it is pinned by")
+	}
 	only := startHost(t, withKeys("ecdsa"))
 	keys, err = only.driver().Enrol(t.Context(), only.endpoint())
 	require.NoError(t, err)

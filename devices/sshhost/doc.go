@@ -42,6 +42,9 @@
 // is seen as different, and the interrupted change stays on the host until the
 // next write to that file.
 //
+// A write takes as long as its commands: WriteWithin adds their time limits up,
+// so that a caller does not give up on a restart that is under way.
+//
 // What a killed attempt has left is removed by the next write. Reading never
 // changes anything.
 //

@@ -51,7 +51,7 @@ type Driver struct {
 	pool *pool
 }
 
-var _ devices.Driver = (*Driver)(nil)
+var _ devices.Enroller = (*Driver)(nil)
 
 // New returns a driver, which has to be closed.
 func New(o Options) *Driver {

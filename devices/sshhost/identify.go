@@ -51,6 +51,21 @@ func (d *Driver) Enrol(ctx context.Context, ep devices.Endpoint) ([]HostKey, err
 	return keys, nil
 }
 
+// Fingerprints is Enrol without the types of the keys: the fingerprint of each
+// host key, "SHA256:" and 43 characters, as devices.SSHSecurity.HostKeys has
+// them. Any one of them, pinned, lets the driver in.
+func (d *Driver) Fingerprints(ctx context.Context, ep devices.Endpoint) ([]string, error) {
+	keys, err := d.Enrol(ctx, ep)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]string, len(keys))
+	for i, k := range keys {
+		out[i] = k.Fingerprint
+	}
+	return out, nil
+}
+
 // Identification is what a host says it is. What it does not say is empty.
 type Identification struct {
 	// OS and OSVersion are ID and VERSION_ID of os-release(5).

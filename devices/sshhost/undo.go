@@ -28,7 +28,7 @@ func (w *write) discard(ctx context.Context) {
 // given up, and with the driver.
 func (w *write) outlive(ctx context.Context) (context.Context, context.CancelFunc) {
 	bound, release := w.pool().bind(context.WithoutCancel(ctx))
-	bound, cancel := context.WithTimeout(bound, undoWithin)
+	bound, cancel := context.WithTimeout(bound, w.plan.undoWithin(response(&w.ep)))
 	return bound, func() {
 		cancel()
 		release()

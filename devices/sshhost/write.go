@@ -13,9 +13,6 @@ import (
 	"edgefleet/devices"
 )
 
-// undoWithin bounds how long a write outlives its caller to put back what was.
-const undoWithin = 30 * time.Second
-
 // Write makes the settings true, and does nothing about those that are.
 //
 // All files come first, as one change: candidates are uploaded beside the
@@ -30,7 +27,9 @@ const undoWithin = 30 * time.Second
 // something open: kind Indeterminate. The host then has whole files, and the
 // next write completes the change or makes another.
 //
-// A caller whose context ends waits up to 30 s for what was to be put back.
+// WriteWithin says how long that may take. A caller whose context ends waits for
+// what was to be put back: for as long as the files, the restart and the health
+// check may take once more.
 func (l *link) Write(ctx context.Context, settings []devices.Setting) error {
 	plan, f := planWrite(settings)
 	names := make([]devices.Point, len(settings))
@@ -352,10 +351,7 @@ func (w *write) restart(ctx context.Context) *fault {
 // healthy asks each health check until it succeeds or its time is over.
 func (w *write) healthy(ctx context.Context) *fault {
 	for _, cmd := range handlers(w.changed, func(a *devices.HostAddress) *devices.HostCommand { return a.Health }) {
-		within := cmd.HealthWithin
-		if within <= 0 {
-			within = DefaultHealthWithin
-		}
+		within := healthWithin(cmd)
 		deadline := time.Now().Add(within)
 		for interval := 100 * time.Millisecond; ; interval = min(2*interval, 2*time.Second) {
 			f := w.checkHealth(ctx, cmd, deadline)
