@@ -14,6 +14,10 @@ const (
 	AskAuditList    = "audit_list"    // AuditQuery -> AuditPage
 	AskAuditVerify  = "audit_verify"  // AuditVerifyQuery -> AuditVerdict
 	AskDriftReport  = "drift_report"  // EvidenceQuery -> EvidencePage
+
+	// AskDeviceFingerprint takes a DeviceQuery to a FingerprintReport, on the
+	// region's queue.
+	AskDeviceFingerprint = "device_fingerprint"
 )
 
 // InspectInput is the input of WorkflowInspect; exactly the query that the
@@ -41,6 +45,8 @@ type InspectResult struct {
 	Verdict   *AuditVerdict   `json:"verdict,omitempty"`
 	Registry  *RegistryPage   `json:"registry,omitempty"`
 	Evidence  *EvidencePage   `json:"evidence,omitempty"`
+
+	Fingerprint *FingerprintReport `json:"fingerprint,omitempty"`
 }
 
 // DeviceQuery selects devices: one by ID, or a page of a list in the order of
@@ -76,11 +82,54 @@ type DeviceStatus struct {
 // DeviceDetail is everything about one device.
 type DeviceDetail struct {
 	DeviceStatus
+	// Protocol is what the device speaks, and Security how it is protected:
+	// "Basic256Sha256/SignAndEncrypt". Credentials names what it is logged in to
+	// with; no secret is ever among the answers.
+	Protocol    string `json:"protocol,omitempty"`
+	Security    string `json:"security,omitempty"`
+	Credentials string `json:"credentials,omitempty"`
+	// Fingerprints are those that the fleet file states, Pin what the device
+	// proved itself with when it was taken into service.
+	Fingerprints []string `json:"fingerprints,omitempty"`
+	Pin          string   `json:"pin,omitempty"`
+	// Registry is the device's state in the registry, Serial and Firmware what
+	// it said of itself when it was last taken into service.
+	Registry     string        `json:"registry,omitempty"`
+	Serial       string        `json:"serial,omitempty"`
+	Firmware     string        `json:"firmware,omitempty"`
 	Baseline     string        `json:"baseline,omitempty"`
 	NetworkReset string        `json:"network_reset,omitempty"`
 	Incidents    []Incident    `json:"incidents,omitempty"`
 	Ledger       []LedgerEntry `json:"ledger,omitempty"`
 }
+
+// FingerprintReport is what a device shows to be known by, beside what is known
+// of it. What it shows proves nothing: a person compares it with what the device
+// says on its own console.
+type FingerprintReport struct {
+	DeviceID string `json:"device_id"`
+	Protocol string `json:"protocol"`
+	Address  string `json:"address"`
+	// Shown are fingerprints of host keys ("SHA256:..."), or SHA-256
+	// thumbprints of certificates in hexadecimal digits.
+	Shown []string `json:"shown"`
+	// Declared are those of the fleet file, Pinned those of the registry.
+	Declared []string `json:"declared,omitempty"`
+	Pinned   []string `json:"pinned,omitempty"`
+	// Verdict is one of the Fingerprint constants.
+	Verdict string `json:"verdict"`
+	// State is what the fleet file has of a device that shows these.
+	State string `json:"state"`
+}
+
+// The verdicts of a FingerprintReport.
+const (
+	FingerprintDeclared    = "declared"     // it shows what the fleet file states
+	FingerprintPinned      = "pinned"       // it shows what it was taken into service with
+	FingerprintDiffers     = "differs"      // it shows something else
+	FingerprintUnpinned    = "unpinned"     // there is nothing to compare with
+	FingerprintNotCompared = "not compared" // a SHA-1 thumbprint is declared
+)
 
 // IncidentQuery selects incidents; newest first.
 type IncidentQuery struct {

@@ -69,15 +69,35 @@ type OnboardInput struct {
 	Actor     Actor     `json:"actor"`
 	Reason    string    `json:"reason"`
 	Bounds    Bounds    `json:"bounds"`
+	Trust
 
 	// Resume is set by the workflow itself when it continues as new.
 	Resume *OnboardState `json:"resume,omitempty"`
+}
+
+// Trust is what the one who onboards devices takes upon himself.
+type Trust struct {
+	// TrustFirstUse pins what a device shows to be known by when nothing is
+	// known of it, where the fleet allows that.
+	TrustFirstUse bool `json:"trust_first_use,omitempty"`
+	// AcceptReplacement takes another device than the one that is in service
+	// under this name: another serial number, and with TrustFirstUse another
+	// fingerprint than the pinned one.
+	AcceptReplacement bool `json:"accept_replacement,omitempty"`
 }
 
 // OnboardState is what a workflow takes along when it continues as new.
 type OnboardState struct {
 	Pending  []DeviceRef     `json:"pending"`
 	Progress OnboardProgress `json:"progress"`
+	// Tried counts the tries of the pending devices that had any.
+	Tried []TriedDevice `json:"tried,omitempty"`
+}
+
+// TriedDevice is a device that could not be reached so many times.
+type TriedDevice struct {
+	ID    string `json:"id"`
+	Tries int    `json:"tries"`
 }
 
 // OnboardProgress is the answer to QueryProgress of an onboarding, and its
@@ -89,6 +109,9 @@ type OnboardProgress struct {
 	Skipped int `json:"skipped"`
 	// Running holds the IDs of the devices in work, sorted.
 	Running []string `json:"running,omitempty"`
+	// Waiting counts the devices that could not be reached so far, and are
+	// tried again.
+	Waiting int `json:"waiting,omitempty"`
 	// Failures holds the first failures; Failed counts all of them.
 	Failures []OnboardFailure `json:"failures,omitempty"`
 	// Phases sums the time spent in each phase over all devices.
@@ -118,6 +141,11 @@ type PhaseTime struct {
 // OnboardDeviceInput is the input of ActivityOnboard.
 type OnboardDeviceInput struct {
 	Scope
+	Trust
+	// Yield asks for a result with Later where the device cannot be had yet and
+	// nothing was done to it: the caller tries again, and the device's place is
+	// free meanwhile. Without it that is an error, which is retried in place.
+	Yield bool `json:"yield,omitempty"`
 }
 
 // OnboardDeviceResult is the result of ActivityOnboard. A device that could
@@ -129,17 +157,27 @@ type OnboardDeviceResult struct {
 	Failure  *OnboardFailure `json:"failure,omitempty"`
 	// Undone says that changes were made and taken back.
 	Undone bool `json:"undone,omitempty"`
+	// Later says that Failure may pass: the device is dark, busy or another
+	// workflow's, and is as it was.
+	Later bool `json:"later,omitempty"`
 }
 
-// The phases of onboarding, in order.
+// The phases of onboarding, in order. Only devices that can prove who they are
+// have PhaseEnrol.
 const (
 	PhaseReach    = "reach"
+	PhaseEnrol    = "enrol"
 	PhaseIdentify = "identify"
 	PhaseBackUp   = "back up"
 	PhaseApply    = "apply"
 	PhaseVerify   = "verify"
 	PhaseRegister = "register"
 )
+
+// Phases returns the phases of onboarding in their order.
+func Phases() []string {
+	return []string{PhaseReach, PhaseEnrol, PhaseIdentify, PhaseBackUp, PhaseApply, PhaseVerify, PhaseRegister}
+}
 
 // OnboardID is the workflow ID of an onboarding.
 func OnboardID(nonce string) string { return "onboard/" + nonce }

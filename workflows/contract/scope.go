@@ -86,6 +86,10 @@ type SettingDrift struct {
 	Want    string `json:"want"`
 	Got     string `json:"got"`
 	Unit    string `json:"unit,omitempty"`
+	// Diff is how a file differs, as a unified diff from what is wanted to
+	// what is there; it is bounded, and says when it was cut. Want and Got of a
+	// file are its digest.
+	Diff string `json:"diff,omitempty"`
 }
 
 // DriftReport is the result of detect_config_drift. A setting that could not

@@ -41,6 +41,7 @@ func wire() map[string]any {
 		OnboardProgress{}, OnboardFailure{}, PhaseTime{}, OnboardDeviceInput{}, OnboardDeviceResult{},
 		DriftScanInput{}, DriftScanState{}, DriftBatch{}, DriftCounts{}, DriftScanProgress{}, DriftFinding{},
 		ScanDriftInput{}, ScanDriftResult{}, EvidenceQuery{}, EvidencePage{}, DeviceEvidence{},
+		Trust{}, TriedDevice{}, FingerprintReport{},
 	} {
 		filled := reflect.New(reflect.TypeOf(v)).Elem()
 		fill(filled, reflect.TypeOf(v).Name())
