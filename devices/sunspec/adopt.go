@@ -10,7 +10,7 @@ import (
 	"edgefleet/devices"
 )
 
-// Results of an adoption, as AdptCrvRslt gives them.
+// Results of an adoption, as AdptCrvRslt and AdptCtlRslt give them.
 const (
 	adoptInProgress = 0
 	adoptCompleted  = 1
@@ -67,7 +67,7 @@ func (c *Chain) PlanCurve(ctx context.Context, link devices.Link, model string, 
 		return plan, nil
 	}
 	if cs.adopting() {
-		return nil, c.fail(devices.Busy, op, fmt.Errorf("the device is adopting curve %d", cs.number("AdptCrvReq")))
+		return nil, c.fail(devices.Busy, op, fmt.Errorf("the device is adopting curve %d", cs.requested()))
 	}
 	// A slot that holds the wanted curve already spares its flash a write.
 	slot := 0
@@ -95,7 +95,7 @@ func (c *Chain) PlanCurve(ctx context.Context, link devices.Link, model string, 
 // adopting says that the device has been asked to adopt a curve and has not
 // said how it went. A device that was never asked may have the same result.
 func (cs *Curves) adopting() bool {
-	return cs.def.Curves.Adopt == adoptByRequest && cs.number("AdptCrvRslt") == adoptInProgress && cs.number("AdptCrvReq") != 0
+	return cs.def.Curves.Adopt == adoptByRequest && cs.result() == adoptInProgress && cs.requested() != 0
 }
 
 // AdoptOptions are the bounds of an adoption; zero values are defaults.
@@ -126,9 +126,9 @@ func (o AdoptOptions) complete() AdoptOptions {
 //     and the error has kind Rejected.
 //  2. The slot is written, unless it holds the curve, and read back. The curve
 //     in force is untouched by that.
-//  3. The device is told to adopt the slot: AdptCrvReq, or ActCrv in the older
-//     models.
-//  4. It is asked until it says that it did (AdptCrvRslt is 1) and the curve in
+//  3. The device is told to adopt the slot: AdptCrvReq (AdptCtlReq in model
+//     711), or ActCrv in the older models.
+//  4. It is asked until it says that it did (its result is 1) and the curve in
 //     force is the wanted one.
 //
 // An error of kind Indeterminate says that a write's outcome is not known, or
@@ -151,10 +151,7 @@ func (p *CurvePlan) Apply(ctx context.Context, link devices.Link, o AdoptOptions
 	if err := p.store(ctx, link, op, now, o); err != nil {
 		return err
 	}
-	request := now.def.point("AdptCrvReq")
-	if now.def.Curves.Adopt == adoptByIndex {
-		request = now.def.point("ActCrv")
-	}
+	request := now.def.point(now.def.Curves.Request)
 	o.Progress(fmt.Sprintf("ask the device to adopt curve %d", p.Slot))
 	err = link.Write(ctx, []devices.Setting{{
 		Point: request.point(request.Name, now.at.Address+uint16(request.offset), 1), Value: int64(p.Slot)}})
@@ -162,7 +159,7 @@ func (p *CurvePlan) Apply(ctx context.Context, link devices.Link, o AdoptOptions
 		return err
 	}
 	// A request whose answer was lost is settled by what follows.
-	return p.await(ctx, link, op, now.number, o)
+	return p.await(ctx, link, op, now.result(), o)
 }
 
 // moved says in words what differs from the plan, or "".
@@ -179,7 +176,7 @@ func (p *CurvePlan) moved(now *Curves) string {
 	case slot.Index == now.Active:
 		return fmt.Sprintf("curve %d has come into force", p.Slot)
 	case now.adopting():
-		return fmt.Sprintf("the device has begun to adopt curve %d", now.number("AdptCrvReq"))
+		return fmt.Sprintf("the device has begun to adopt curve %d", now.requested())
 	}
 	for i := range now.def.Points {
 		if d := &now.def.Points[i]; d.Type == SunSSF && !slices.Equal(now.points.of(d), p.seen.points.of(d)) {
@@ -266,11 +263,11 @@ func (cs *Curves) settings(index int, curve Curve) ([]devices.Setting, error) {
 }
 
 // await asks the device until the wanted curve is in force.
-func (p *CurvePlan) await(ctx context.Context, link devices.Link, op string, before func(string) int, o AdoptOptions) error {
+func (p *CurvePlan) await(ctx context.Context, link devices.Link, op string, before int, o AdoptOptions) error {
 	byRequest := p.seen.def.Curves.Adopt == adoptByRequest
 	// The result of an earlier adoption stays until the device begins with
 	// this one, so an earlier failure is not taken for this one's at once.
-	fresh := !byRequest || before("AdptCrvRslt") != adoptFailed
+	fresh := !byRequest || before != adoptFailed
 	giveUp := time.Now().Add(o.Within)
 	var last error
 	for {
@@ -283,10 +280,7 @@ func (p *CurvePlan) await(ctx context.Context, link devices.Link, op string, bef
 		case err == nil:
 			current, _ := now.InForce()
 			same := len(now.differ(current, p.After)) == 0 && (byRequest || now.Active == p.Slot)
-			result := adoptCompleted
-			if byRequest && !(Enum16).missing(now.points.of(now.def.point("AdptCrvRslt"))) {
-				result = now.number("AdptCrvRslt")
-			}
+			result := now.result()
 			fresh = fresh || result != adoptFailed
 			switch {
 			case same && result == adoptCompleted:

@@ -32,13 +32,15 @@ func TestAdoption(t *testing.T) {
 		id      uint16
 		fixed   int // registers before the first curve
 	}{
-		{sunspecsim.Inverter, "705", "705.AdptCrvReq", sunspec.Wanted{Settings: map[string]any{"RspTms": 10}, Tables: points([]float64{90, 60}, []float64{100, 0}, []float64{110, -60})}, 8, 705, 13},
-		{sunspecsim.Inverter, "706", "706.AdptCrvReq", sunspec.Wanted{Settings: map[string]any{"DeptRef": "W_AVAL_PCT"}}, 1, 706, 13},
-		{sunspecsim.Inverter, "707", "707.AdptCrvReq", sunspec.Wanted{Tables: map[string][][]float64{"MustTrip": {{45, 0.16}, {88, 10}}, "MomCess": {{50, 0.08}}}}, 4, 707, 7},
-		{sunspecsim.Inverter, "708", "708.AdptCrvReq", sunspec.Wanted{Tables: map[string][][]float64{"MustTrip": {{120, 0.16}}}}, 4, 708, 7},
-		{sunspecsim.Inverter, "709", "709.AdptCrvReq", sunspec.Wanted{Tables: map[string][][]float64{"MustTrip": {{47, 0.16}, {48.5, 300}}}}, 3, 709, 7},
-		{sunspecsim.Inverter, "710", "710.AdptCrvReq", sunspec.Wanted{Tables: map[string][][]float64{"MayTrip": {{51, 1}}}}, 2, 710, 7},
-		{sunspecsim.LegacyInverter, "126", "126.ActCrv", sunspec.Wanted{Settings: map[string]any{"RmpIncTmm": 20}, Tables: points([]float64{91, 30}, []float64{109, -30})}, 9, 126, 10},
+		{sunspecsim.KindInverter, "705", "705.AdptCrvReq", sunspec.Wanted{Settings: map[string]any{"RspTms": 10}, Tables: points([]float64{90, 60}, []float64{100, 0}, []float64{110, -60})}, 8, 705, 13},
+		{sunspecsim.KindInverter, "706", "706.AdptCrvReq", sunspec.Wanted{Settings: map[string]any{"DeptRef": "W_AVAL_PCT"}}, 1, 706, 13},
+		{sunspecsim.KindInverter, "707", "707.AdptCrvReq", sunspec.Wanted{Tables: map[string][][]float64{"MustTrip": {{45, 0.16}, {88, 10}}, "MomCess": {{50, 0.08}}}}, 4, 707, 7},
+		{sunspecsim.KindInverter, "708", "708.AdptCrvReq", sunspec.Wanted{Tables: map[string][][]float64{"MustTrip": {{120, 0.16}}}}, 4, 708, 7},
+		{sunspecsim.KindInverter, "709", "709.AdptCrvReq", sunspec.Wanted{Tables: map[string][][]float64{"MustTrip": {{47, 0.16}, {48.5, 300}}}}, 3, 709, 7},
+		{sunspecsim.KindInverter, "710", "710.AdptCrvReq", sunspec.Wanted{Tables: map[string][][]float64{"MayTrip": {{51, 1}}}}, 2, 710, 7},
+		{sunspecsim.KindInverter, "711", "711.AdptCtlReq", sunspec.Wanted{Settings: map[string]any{"DbOf": 0.017, "KUf": 0.04}}, 2, 711, 12},
+		{sunspecsim.KindInverter, "712", "712.AdptCrvReq", sunspec.Wanted{Settings: map[string]any{"Pri": "ACTIVE"}, Tables: points([]float64{0, 0}, []float64{0, 0}, []float64{0, 0}, []float64{20, 0}, []float64{50, 0}, []float64{100, -60})}, 6, 712, 12},
+		{sunspecsim.KindLegacyInverter, "126", "126.ActCrv", sunspec.Wanted{Settings: map[string]any{"RmpIncTmm": 20}, Tables: points([]float64{91, 30}, []float64{109, -30})}, 9, 126, 10},
 	} {
 		t.Run(c.model, func(t *testing.T) {
 			p := start(t, sunspecsim.Config{Kind: c.kind, AdoptDelay: 20 * time.Millisecond})
@@ -89,7 +91,7 @@ func TestAdoption(t *testing.T) {
 
 // TestASlotThatHasTheCurveIsNotWrittenAgain spares the device's flash.
 func TestASlotThatHasTheCurveIsNotWrittenAgain(t *testing.T) {
-	p := start(t, sunspecsim.Config{Kind: sunspecsim.Inverter})
+	p := start(t, sunspecsim.Config{Kind: sunspecsim.KindInverter})
 	first := sunspec.Wanted{Settings: map[string]any{"RspTms": 10}}
 	original := sunspec.Wanted{Settings: map[string]any{"RspTms": 5}}
 	plan, err := p.chain.PlanCurve(t.Context(), p.link, "705", first)
@@ -112,7 +114,7 @@ func TestAnAdoptionThatGoesWrong(t *testing.T) {
 		return now.Settings["RspTms"]
 	}
 	planned := func(t *testing.T, cfg sunspecsim.Config) (*plant, *sunspec.CurvePlan) {
-		cfg.Kind = sunspecsim.Inverter
+		cfg.Kind = sunspecsim.KindInverter
 		p := start(t, cfg)
 		plan, err := p.chain.PlanCurve(t.Context(), p.link, "705", want)
 		require.NoError(t, err)
@@ -298,7 +300,7 @@ func TestAPlanHoldsOnlyForTheDeviceThatItSaw(t *testing.T) {
 		{"an adoption has begun", 1, 3, "the device has begun to adopt curve 3"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := start(t, sunspecsim.Config{Kind: sunspecsim.Inverter})
+			p := start(t, sunspecsim.Config{Kind: sunspecsim.KindInverter})
 			plan, err := p.chain.PlanCurve(t.Context(), p.link, "705", sunspec.Wanted{Settings: map[string]any{"RspTms": 10}})
 			require.NoError(t, err)
 			at, _ := p.chain.Find(705, 1)

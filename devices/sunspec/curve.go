@@ -15,6 +15,7 @@ import (
 const (
 	readOnly       = "ReadOnly"
 	activePoints   = "ActPt"
+	numberOfRows   = "NPt"
 	adoptByRequest = "request"
 	adoptByIndex   = "index"
 
@@ -32,9 +33,10 @@ type Curve struct {
 	// numbers, names of enums, or NotImplemented.
 	Settings map[string]Value
 	// Tables has the rows in use by the name of their table: "" in models
-	// 126, 705 and 706, and MustTrip, MayTrip and MomCess in 707 to 710. A
-	// row has one number per field, in the order of the model: voltage or
-	// frequency, then the dependent value or the time in seconds.
+	// 126, 705, 706 and 712, and MustTrip, MayTrip and MomCess in 707 to 710.
+	// A row has one number per field, in the order of the model: voltage,
+	// frequency or power, then the dependent value or the time in seconds. The
+	// controls of model 711 have no tables.
 	Tables map[string][][]float64
 }
 
@@ -81,7 +83,10 @@ func (m *Model) curveLayout(at Instance, b block) (curveLayout, error) {
 		}
 		return int(b.of(p)[0])
 	}
-	l := curveLayout{count: number(m.Curves.Count), rows: number("NPt")}
+	l := curveLayout{count: number(m.Curves.Count)}
+	if len(m.Curves.Tables) > 0 {
+		l.rows = number(numberOfRows)
+	}
 	offset := blockSize(m.Curves.Before)
 	for _, t := range m.Curves.Tables {
 		rows := l.rows
@@ -100,7 +105,7 @@ func (m *Model) curveLayout(at Instance, b block) (curveLayout, error) {
 	}
 	l.after = offset
 	l.length = offset + blockSize(m.Curves.After)
-	if l.count < 1 || l.rows < 1 || m.size+l.count*l.length != int(at.Length) {
+	if l.count < 1 || l.rows < 1 && len(m.Curves.Tables) > 0 || m.size+l.count*l.length != int(at.Length) {
 		return l, fmt.Errorf("model %d at %d has %d registers, and %d curves of %d points would not take as many: it is another version of the model",
 			at.ID, at.Address, at.Length, l.count, l.rows)
 	}
@@ -191,7 +196,7 @@ func (c *Chain) Curves(ctx context.Context, link devices.Link, model string) (*C
 	}
 	cs.Active = firstCurve
 	if m.Curves.Adopt == adoptByIndex {
-		cs.Active = int(b.of(m.point("ActCrv"))[0])
+		cs.Active = int(b.of(m.point(m.Curves.Request))[0])
 	}
 	if cs.Active > len(cs.Curves) {
 		return nil, c.fail(devices.Rejected, op, fmt.Errorf("the curve in force is number %d of %d", cs.Active, len(cs.Curves)))
@@ -209,6 +214,25 @@ func (cs *Curves) InForce() (Curve, bool) {
 
 // number returns a register of the model's points.
 func (cs *Curves) number(name string) int { return int(cs.points.of(cs.def.point(name))[0]) }
+
+// requested is the curve that the device was last asked to adopt, 0 for none.
+func (cs *Curves) requested() int {
+	p := cs.def.point(cs.def.Curves.Request)
+	if p.Type.missing(cs.points.of(p)) {
+		return 0
+	}
+	return cs.number(p.Name)
+}
+
+// result is what the device says of the last adoption; one that does not
+// implement that has completed it.
+func (cs *Curves) result() int {
+	name := cs.def.Curves.Result
+	if name == "" || Enum16.missing(cs.points.of(cs.def.point(name))) {
+		return adoptCompleted
+	}
+	return cs.number(name)
+}
 
 func (cs *Curves) decode(index int, words []uint16) (Curve, error) {
 	out := Curve{Index: index, ReadOnly: true, Settings: map[string]Value{}, Tables: map[string][][]float64{}}

@@ -12,7 +12,7 @@ import (
 func points(rows ...[]float64) map[string][][]float64 { return map[string][][]float64{"": rows} }
 
 func TestCurvesAreReadInEngineeringUnits(t *testing.T) {
-	p := start(t, sunspecsim.Config{Kind: sunspecsim.Inverter})
+	p := start(t, sunspecsim.Config{Kind: sunspecsim.KindInverter})
 	cs, err := p.chain.Curves(t.Context(), p.link, "705")
 	require.NoError(t, err)
 	require.Equal(t, 1, cs.Active)
@@ -35,7 +35,18 @@ func TestCurvesAreReadInEngineeringUnits(t *testing.T) {
 	now, _ = frequency.InForce()
 	require.Equal(t, [][]float64{{47.5, 0.5}, {49, 300}}, now.Tables["MustTrip"])
 
-	old := start(t, sunspecsim.Config{Kind: sunspecsim.LegacyInverter})
+	droop, err := p.chain.Curves(t.Context(), p.link, "711")
+	require.NoError(t, err)
+	now, _ = droop.InForce()
+	require.Equal(t, sunspec.Curve{Index: 1, ReadOnly: true, Tables: map[string][][]float64{},
+		Settings: map[string]sunspec.Value{"DbOf": 0.036, "DbUf": 0.036, "KOf": 0.05, "KUf": 0.05, "RspTms": 5.0, "PMin": sunspec.NotImplemented{}}}, now)
+	require.Len(t, droop.Curves, 3)
+	watt, err := p.chain.Curves(t.Context(), p.link, "712")
+	require.NoError(t, err)
+	now, _ = watt.InForce()
+	require.Equal(t, points([]float64{-100, 44}, []float64{-50, 0}, []float64{-20, 0}, []float64{20, 0}, []float64{50, 0}, []float64{100, -44}), now.Tables)
+
+	old := start(t, sunspecsim.Config{Kind: sunspecsim.KindLegacyInverter})
 	cs, err = old.chain.Curves(t.Context(), old.link, "126")
 	require.NoError(t, err)
 	require.Equal(t, 4, cs.Rows, "of the room for 20 points, NPt can be used")
@@ -46,7 +57,7 @@ func TestCurvesAreReadInEngineeringUnits(t *testing.T) {
 // TestDiffKnowsWhatTheDeviceCanTellApart: voltages have steps of 0.1 % here,
 // times of 10 ms.
 func TestDiffKnowsWhatTheDeviceCanTellApart(t *testing.T) {
-	p := start(t, sunspecsim.Config{Kind: sunspecsim.Inverter})
+	p := start(t, sunspecsim.Config{Kind: sunspecsim.KindInverter})
 	cs, err := p.chain.Curves(t.Context(), p.link, "705")
 	require.NoError(t, err)
 	trip, err := p.chain.Curves(t.Context(), p.link, "707")

@@ -80,9 +80,9 @@ func TestASimulatedDeviceIsFoundAndIdentified(t *testing.T) {
 		models []uint16
 		model  string
 	}{
-		{sunspecsim.Inverter, []uint16{1, 103, 120, 121, 123, 701, 702, 703, 704, 705, 706, 707, 708, 709, 710}, "PV-50"},
-		{sunspecsim.LegacyInverter, []uint16{1, 101, 120, 121, 123, 126}, "PV-5"},
-		{sunspecsim.Battery, []uint16{1, 124, 802}, "BT-100"},
+		{sunspecsim.KindInverter, []uint16{1, 103, 120, 121, 123, 701, 702, 703, 704, 705, 706, 707, 708, 709, 710, 711, 712}, "PV-50"},
+		{sunspecsim.KindLegacyInverter, []uint16{1, 101, 120, 121, 123, 126}, "PV-5"},
+		{sunspecsim.KindBattery, []uint16{1, 124, 802}, "BT-100"},
 	} {
 		t.Run(string(c.kind), func(t *testing.T) {
 			p := start(t, sunspecsim.Config{Kind: c.kind})
@@ -107,7 +107,7 @@ func TestASimulatedDeviceIsFoundAndIdentified(t *testing.T) {
 func sunspecRef(id uint16) string { return devices.FormatValue(int64(id)) }
 
 func TestAModelReadsInEngineeringUnits(t *testing.T) {
-	p := start(t, sunspecsim.Config{Kind: sunspecsim.Inverter})
+	p := start(t, sunspecsim.Config{Kind: sunspecsim.KindInverter})
 	require.NoError(t, p.Poke(devices.Holding, p.address(t, "103.Evt1")+1, 0x81))
 	got := map[string]sunspec.Value{}
 	for _, model := range []string{"103", "121", "701"} {
@@ -143,7 +143,7 @@ func TestAModelReadsInEngineeringUnits(t *testing.T) {
 // TestMappedSettingsWorkWithTheSharedTypes goes the way of drift and of a safe
 // write: read, compare, write, read back.
 func TestMappedSettingsWorkWithTheSharedTypes(t *testing.T) {
-	p := start(t, sunspecsim.Config{Kind: sunspecsim.Inverter})
+	p := start(t, sunspecsim.Config{Kind: sunspecsim.KindInverter})
 	names := []string{"121.WMax", "121.PFMinQ1", "121.VArAct", "703.ESHzHi", "703.ESDlyTms"}
 	mapping, err := p.chain.Map(t.Context(), p.link, names)
 	require.NoError(t, err)
@@ -256,7 +256,7 @@ func (l *interruptedLink) Read(ctx context.Context, points []devices.Point) ([]d
 // TestALongModelIsReadWithItsFactors: model 701 has 153 registers, so its
 // factors can change between the two requests that it takes.
 func TestALongModelIsReadWithItsFactors(t *testing.T) {
-	p := start(t, sunspecsim.Config{Kind: sunspecsim.Inverter})
+	p := start(t, sunspecsim.Config{Kind: sunspecsim.KindInverter})
 	sf := p.address(t, "701.W_SF")
 	link := &interruptedLink{Link: p.link, before: func(read int) {
 		if read == 2 {
@@ -288,7 +288,7 @@ func (l *askingLink) Read(ctx context.Context, points []devices.Point) ([]device
 // TestNoNumberIsReadInTwoMoments: a number of several registers is asked for as
 // one, which the driver does not divide between two requests.
 func TestNoNumberIsReadInTwoMoments(t *testing.T) {
-	p := start(t, sunspecsim.Config{Kind: sunspecsim.Inverter})
+	p := start(t, sunspecsim.Config{Kind: sunspecsim.KindInverter})
 	asked := func(model string, curves bool) map[uint16]devices.Type {
 		link := &askingLink{Link: p.link}
 		var err error

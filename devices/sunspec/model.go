@@ -2,6 +2,7 @@ package sunspec
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"errors"
 	"fmt"
@@ -50,8 +51,14 @@ type CurveDef struct {
 	// Count names the point that holds the number of curves.
 	Count string `yaml:"count"`
 	// Adopt is "request" where curve 1 is the one in force and another is
-	// taken over by AdptCrvReq, and "index" where ActCrv says which is.
+	// taken over when Request is written, and "index" where Request says which
+	// is in force.
 	Adopt string `yaml:"adopt"`
+	// Request names the point that takes the number of a curve (AdptCrvReq, or
+	// ActCrv, where the file states none), and Result the one that says how
+	// that went (AdptCrvRslt; empty where Adopt is "index").
+	Request string `yaml:"request"`
+	Result  string `yaml:"result"`
 	// Before and After stand around the tables of a curve.
 	Before []PointDef `yaml:"before"`
 	Tables []TableDef `yaml:"tables"`
@@ -193,12 +200,17 @@ func layOut(points, all []PointDef, offset int) (int, error) {
 }
 
 func (d *CurveDef) check(m *Model) error {
-	need := []string{d.Count, "NPt"}
+	need := []string{d.Count}
+	if len(d.Tables) > 0 {
+		need = append(need, numberOfRows)
+	}
 	switch d.Adopt {
 	case adoptByRequest:
-		need = append(need, "AdptCrvReq", "AdptCrvRslt")
+		d.Request, d.Result = cmp.Or(d.Request, "AdptCrvReq"), cmp.Or(d.Result, "AdptCrvRslt")
+		need = append(need, d.Request, d.Result)
 	case adoptByIndex:
-		need = append(need, "ActCrv")
+		d.Request = cmp.Or(d.Request, "ActCrv")
+		need = append(need, d.Request)
 	default:
 		return fmt.Errorf("adopt: %q", d.Adopt)
 	}
@@ -218,7 +230,7 @@ func (d *CurveDef) check(m *Model) error {
 		if _, err := layOut(d.Tables[i].Fields, m.Points, 0); err != nil {
 			return err
 		}
-		if n, err := strconv.Atoi(d.Tables[i].Rows); d.Tables[i].Rows != "NPt" && (err != nil || n < 1) {
+		if n, err := strconv.Atoi(d.Tables[i].Rows); d.Tables[i].Rows != numberOfRows && (err != nil || n < 1) {
 			return fmt.Errorf("rows: %q", d.Tables[i].Rows)
 		}
 	}

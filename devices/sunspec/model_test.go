@@ -31,6 +31,8 @@ func TestPointsStandWhereTheSpecificationPutsThem(t *testing.T) {
 		{"703.ESHzHi", 3, "Hz_SF"}, {"703.ESRmpTms", 11, ""}, {"703.Hz_SF", 16, ""},
 		{"704.WMaxLimPct", 13, "WMaxLimPct_SF"}, {"704.PFWInj.PF", 57, "PF_SF"},
 		{"705.AdptCrvReq", 1, ""}, {"705.NCrv", 4, ""}, {"705.V_SF", 10, ""}, {"705.RspTms_SF", 12, ""}, {"707.Tms_SF", 6, ""},
+		{"711.AdptCtlReq", 1, ""}, {"711.NCtl", 3, ""}, {"711.RvrtTms", 4, ""}, {"711.RvrtCtl", 8, ""}, {"711.RspTms_SF", 11, ""},
+		{"712.NPt", 3, ""}, {"712.RvrtCrv", 9, ""}, {"712.W_SF", 10, ""}, {"712.DeptRef_SF", 11, ""},
 		{"802.SocRsvMax", 7, "SoC_SF"}, {"802.SoC", 9, "SoC_SF"}, {"802.ChaSt", 14, ""}, {"802.Evt1", 24, ""}, {"802.W", 45, "W_SF"}, {"802.SetOp", 48, ""}, {"802.W_SF", 61, ""},
 	} {
 		r, err := parseRef(c.point)
@@ -41,16 +43,16 @@ func TestPointsStandWhereTheSpecificationPutsThem(t *testing.T) {
 		require.Equal(t, c.sf, p.SF, c.point)
 	}
 	for id, size := range map[uint16]int{1: 66, 101: 50, 102: 50, 103: 50, 120: 26, 121: 30, 123: 24, 124: 24, 126: 10,
-		701: 153, 702: 50, 703: 17, 704: 65, 705: 13, 706: 13, 707: 7, 708: 7, 709: 7, 710: 7, 802: 62} {
+		701: 153, 702: 50, 703: 17, 704: 65, 705: 13, 706: 13, 707: 7, 708: 7, 709: 7, 710: 7, 711: 12, 712: 12, 802: 62} {
 		m, ok := catalog.Model(id)
 		require.True(t, ok)
 		require.Equal(t, size, m.size, "model %d", id)
 	}
-	require.Len(t, catalog.Models(), 20)
+	require.Len(t, catalog.Models(), 22)
 }
 
 // TestACurveHasTheLengthOfTheSpecification takes the repeating block of model
-// 126, 54 registers, and the sums of the groups of 705 to 710.
+// 126, 54 registers, and the sums of the groups of 705 to 712.
 func TestACurveHasTheLengthOfTheSpecification(t *testing.T) {
 	catalog, err := NewCatalog()
 	require.NoError(t, err)
@@ -61,10 +63,14 @@ func TestACurveHasTheLengthOfTheSpecification(t *testing.T) {
 		lastPoint int // where the last row begins
 	}{
 		{126, 4, 54, 2 + 19*2}, {705, 6, 10 + 6*2, 10 + 5*2}, {706, 2, 5 + 2*2, 5 + 2}, {707, 3, 1 + 3*(1+3*3), 0}, {709, 3, 1 + 3*(1+3*4), 0},
+		{711, 0, 10, 0}, {712, 6, 4 + 6*2, 4 + 5*2},
 	} {
 		m, _ := catalog.Model(c.id)
 		words := make([]uint16, m.size)
-		words[m.point(m.Curves.Count).offset], words[m.point("NPt").offset] = 3, c.rows
+		words[m.point(m.Curves.Count).offset] = 3
+		if c.rows > 0 {
+			words[m.point("NPt").offset] = c.rows
+		}
 		at := Instance{ID: c.id, Address: 40000, Length: uint16(m.size + 3*c.length)}
 		l, err := m.curveLayout(at, block{at.Address, words})
 		require.NoError(t, err)
@@ -94,6 +100,21 @@ func TestWhatIsWritten(t *testing.T) {
 			require.Equal(t, p.Use == SettingUse, p.point(p.Name, 0, 1).Writable)
 		}
 	}
+	curves := map[uint16][]string{}
+	for _, id := range catalog.Models() {
+		if m, _ := catalog.Model(id); m.Curves != nil {
+			curves[id] = m.Curves.parts()
+		}
+	}
+	trips := []string{"MustTrip", "MayTrip", "MomCess"}
+	require.Equal(t, map[uint16][]string{
+		126: {"DeptRef", "CrvNam", "RmpTms", "RmpDecTmm", "RmpIncTmm", "points"},
+		705: {"DeptRef", "Pri", "VRef", "VRefAutoEna", "VRefAutoTms", "RspTms", "points"},
+		706: {"DeptRef", "RspTms", "points"},
+		707: trips, 708: trips, 709: trips, 710: trips,
+		711: {"DbOf", "DbUf", "KOf", "KUf", "RspTms", "PMin"},
+		712: {"DeptRef", "Pri", "points"},
+	}, curves)
 	enable := []string{"Ena"}
 	require.Equal(t, map[uint16][]string{
 		121: {"WMax", "VRef", "VRefOfs", "VMax", "VMin", "VAMax", "VArMaxQ1", "VArMaxQ2", "VArMaxQ3", "VArMaxQ4", "WGra",
@@ -103,7 +124,7 @@ func TestWhatIsWritten(t *testing.T) {
 		702: {"WMax", "WMaxOvrExt", "WOvrExtPF", "WMaxUndExt", "WUndExtPF", "VAMax", "VarMaxInj", "VarMaxAbs", "WChaRteMax", "WDisChaRteMax",
 			"VAChaRteMax", "VADisChaRteMax", "VNom", "VMax", "VMin", "AMax", "PFOvrExt", "PFUndExt", "IntIslandCat"},
 		703: {"ESVHi", "ESVLo", "ESHzHi", "ESHzLo", "ESDlyTms", "ESRndTms", "ESRmpTms"},
-		705: enable, 706: enable, 707: enable, 708: enable, 709: enable, 710: enable,
+		705: enable, 706: enable, 707: enable, 708: enable, 709: enable, 710: enable, 711: enable, 712: enable,
 		802: {"SocRsvMax", "SoCRsvMin"},
 	}, settings)
 }
@@ -124,6 +145,8 @@ func TestABadDefinitionIsRefused(t *testing.T) {
 		"curves uncounted":    {"ids: [9]\npoints: [{name: NPt, type: uint16}, {name: ActCrv, type: uint16}]\ncurves: {adopt: index, count: NCrv}", "curves without NCrv"},
 		"rows of no number": {"ids: [9]\npoints: [{name: NPt, type: uint16}, {name: ActCrv, type: uint16}]\n" +
 			"curves: {adopt: index, count: NPt, tables: [{rows: some}]}", `rows: "some"`},
+		"no result": {"ids: [9]\npoints: [{name: N, type: uint16}, {name: Req, type: uint16}]\ncurves: {adopt: request, count: N, request: Req, result: Rslt}",
+			"curves without Rslt"},
 		"no read-only flag": {"ids: [9]\npoints: [{name: NPt, type: uint16}, {name: ActCrv, type: uint16}]\ncurves: {adopt: index, count: NPt}", "without ReadOnly"},
 	} {
 		t.Run(name, func(t *testing.T) {

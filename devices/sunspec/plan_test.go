@@ -12,7 +12,7 @@ import (
 )
 
 func TestWhatCannotBePlanned(t *testing.T) {
-	p := start(t, sunspecsim.Config{Kind: sunspecsim.Inverter})
+	p := start(t, sunspecsim.Config{Kind: sunspecsim.KindInverter})
 	at, _ := p.chain.Find(705, 1)
 	want := sunspec.Wanted{Settings: map[string]any{"RspTms": 10}}
 	t.Run("no curve may be written", func(t *testing.T) {
@@ -60,7 +60,7 @@ func TestWhatCannotBePlanned(t *testing.T) {
 }
 
 func TestTheOlderModelWithoutACurveInForce(t *testing.T) {
-	p := start(t, sunspecsim.Config{Kind: sunspecsim.LegacyInverter})
+	p := start(t, sunspecsim.Config{Kind: sunspecsim.KindLegacyInverter})
 	active := p.address(t, "126.ActCrv")
 	require.NoError(t, p.Poke(devices.Holding, active, 0))
 	want := sunspec.Wanted{Tables: points([]float64{92, 44}, []float64{98, 0}, []float64{102, 0}, []float64{108, -44})}

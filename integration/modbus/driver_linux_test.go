@@ -218,7 +218,7 @@ func TestTheUnitsOfAGateway(t *testing.T) {
 // TestASunSpecDeviceOnASerialLine serves the registers of a simulated inverter
 // from pymodbus over the frames of the serial line, and sets it.
 func TestASunSpecDeviceOnASerialLine(t *testing.T) {
-	device, err := sunspecsim.Start(sunspecsim.Config{Kind: sunspecsim.Inverter, Sim: sim.Config{ID: "inv-07"}})
+	device, err := sunspecsim.Start(sunspecsim.Config{Kind: sunspecsim.KindInverter, Sim: sim.Config{ID: "inv-07"}})
 	require.NoError(t, err)
 	var image strings.Builder
 	for address := uint16(40000); ; address++ {

@@ -97,17 +97,18 @@ func (b *builder) model(name string, p part) error {
 	var a adoption
 	for i := range def.Points {
 		d := &def.Points[i]
-		switch d.Name {
-		case "AdptCrvReq":
+		adoption := def.Curves != nil && def.Curves.Result != "" && (d.Name == def.Curves.Request || d.Name == def.Curves.Result)
+		switch {
+		case adoption && d.Name == def.Curves.Request:
 			a.request = uint16(b.at)
-		case "AdptCrvRslt":
+		case adoption:
 			a.result = uint16(b.at)
 		}
 		if err := b.point(name+"."+d.Name, d, p.raw, p.text, p.drifts[d.Name], p.live[d.Name], d.Use != sunspec.Measurement); err != nil {
 			return err
 		}
 		// A device that starts anew has forgotten what it was asked to adopt.
-		b.regs[len(b.regs)-1].Transient = d.Name == "AdptCrvReq" || d.Name == "AdptCrvRslt"
+		b.regs[len(b.regs)-1].Transient = adoption
 	}
 	if def.Curves != nil {
 		a.first, a.count = uint16(b.at), len(p.curves)

@@ -1,6 +1,7 @@
 package sunspecsim
 
 import (
+	"cmp"
 	"fmt"
 	"sync"
 	"time"
@@ -9,7 +10,7 @@ import (
 	"edgefleet/devices/sim"
 )
 
-// Results that AdptCrvRslt takes.
+// Results that AdptCrvRslt and AdptCtlRslt take.
 const (
 	inProgress = 0
 	completed  = 1
@@ -21,13 +22,13 @@ type Kind string
 
 // The kinds, by the profiles that their models state.
 const (
-	// Inverter is a 50 kW three-phase PV inverter with the models 1, 103, 120,
-	// 121, 123 and 701 to 710. Of model 121 it lacks VMax, VMin and ConnPh.
-	Inverter Kind = InverterProfile
-	// LegacyInverter has the models 1, 101, 120, 121, 123 and 126.
-	LegacyInverter Kind = LegacyInverterProfile
-	// Battery has the models 1, 124 and 802.
-	Battery Kind = BatteryProfile
+	// KindInverter is a 50 kW three-phase PV inverter with the models 1, 103,
+	// 120, 121, 123 and 701 to 712. Of model 121 it lacks VMax, VMin and ConnPh.
+	KindInverter Kind = InverterProfile
+	// KindLegacyInverter has the models 1, 101, 120, 121, 123 and 126.
+	KindLegacyInverter Kind = LegacyInverterProfile
+	// KindBattery has the models 1, 124 and 802.
+	KindBattery Kind = BatteryProfile
 )
 
 // Config says what device to simulate.
@@ -35,9 +36,20 @@ type Config struct {
 	// Sim is all but the model; ID is 1 to 29 bytes.
 	Sim  sim.Config
 	Kind Kind
+	// Serial is the serial number in model 1, at most 32 bytes (empty: "NL-"
+	// and the ID).
+	Serial string
 	// AdoptDelay is how long the device takes over a curve (0: 50 ms).
 	AdoptDelay time.Duration
 }
+
+// Inverter is a PV inverter of the profile sunspec-inverter, Northline PV-50,
+// with a serial number of at most 32 bytes. The caller fills in Sim.
+func Inverter(serial string) Config { return Config{Kind: KindInverter, Serial: serial} }
+
+// Battery is a battery of the profile sunspec-battery, Northline BT-100, with a
+// serial number of at most 32 bytes. The caller fills in Sim.
+func Battery(serial string) Config { return Config{Kind: KindBattery, Serial: serial} }
 
 // Device is a simulated SunSpec device.
 type Device struct {
@@ -48,18 +60,22 @@ type Device struct {
 	mu      sync.Mutex
 	closed  bool
 	failing bool
-	timers  map[uint16]*time.Timer // by the address of AdptCrvReq
+	timers  map[uint16]*time.Timer // by the address of the request
 }
 
 // Start puts a device on its address.
 func Start(cfg Config) (*Device, error) {
-	build := map[Kind]func(string) (sim.Model, []adoption, error){
-		Inverter: inverter, LegacyInverter: legacyInverter, Battery: battery,
+	parts := map[Kind]func(serial string) []part{
+		KindInverter: inverter, KindLegacyInverter: legacyInverter, KindBattery: battery,
 	}[cfg.Kind]
-	if build == nil {
+	if parts == nil {
 		return nil, fmt.Errorf("simulated device %s: unknown kind %q", cfg.Sim.ID, cfg.Kind)
 	}
-	model, adopts, err := build(cfg.Sim.ID)
+	serial := cmp.Or(cfg.Serial, "NL-"+cfg.Sim.ID)
+	if cfg.Sim.ID == "" || len(serial) > 32 {
+		return nil, fmt.Errorf("simulated device %q: want an ID, and a serial number of at most 32 bytes (%q)", cfg.Sim.ID, serial)
+	}
+	model, adopts, err := build(string(cfg.Kind), parts(serial))
 	if err != nil {
 		return nil, err
 	}

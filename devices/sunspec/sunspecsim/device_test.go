@@ -1,6 +1,7 @@
 package sunspecsim
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -24,7 +25,7 @@ func startOne(t *testing.T, cfg Config) *Device {
 // TestTheRegistersStandWhereTheSpecificationPutsThem counts the addresses of
 // an inverter by hand: the marker, then each model behind its ID and length.
 func TestTheRegistersStandWhereTheSpecificationPutsThem(t *testing.T) {
-	d := startOne(t, Config{Kind: Inverter, Sim: sim.Config{ID: "a"}})
+	d := startOne(t, Config{Kind: KindInverter, Sim: sim.Config{ID: "a"}})
 	const (
 		m1   = 40002
 		m103 = m1 + 2 + 66
@@ -41,12 +42,14 @@ func TestTheRegistersStandWhereTheSpecificationPutsThem(t *testing.T) {
 		m708 = m707 + 2 + 7 + 3*(1+3*(1+3*3))
 		m709 = m708 + 2 + 7 + 3*(1+3*(1+3*3))
 		m710 = m709 + 2 + 7 + 3*(1+3*(1+3*4))
-		end  = m710 + 2 + 7 + 3*(1+3*(1+3*4))
+		m711 = m710 + 2 + 7 + 3*(1+3*(1+3*4))
+		m712 = m711 + 2 + 12 + 3*10
+		end  = m712 + 2 + 12 + 3*(4+6*2)
 	)
 	for address, want := range map[uint16]uint16{
 		40000: 0x5375, 40001: 0x6E53,
 		m1: 1, m1 + 1: 66, m103: 103, m103 + 1: 50, m120: 120, m121: 121, m121 + 1: 30, m123: 123, m701: 701, m701 + 1: 153, m702: 702, m703: 703,
-		m704: 704, m704 + 1: 65, m705: 705, m705 + 1: 13 + 66, m706: 706, m707: 707, m708: 708, m709: 709, m710: 710, end: 0xFFFF, end + 1: 0,
+		m704: 704, m704 + 1: 65, m705: 705, m705 + 1: 13 + 66, m706: 706, m707: 707, m708: 708, m709: 709, m710: 710, m711: 711, m711 + 1: 12 + 30, m712: 712, m712 + 1: 12 + 48, end: 0xFFFF, end + 1: 0,
 		m1 + 2: 'N'<<8 | 'o', m121 + 2: 5000, m121 + 2 + 3: 0xFFFF, m121 + 2 + 20: 1, m121 + 2 + 12: 80, m121 + 2 + 14: 0xFFB0,
 		m705 + 2 + 13: 4, m705 + 2 + 13 + 9: 1, m705 + 2 + 13 + 10: 920, m705 + 2 + 13 + 22 + 9: 0,
 	} {
@@ -60,11 +63,12 @@ func TestTheRegistersStandWhereTheSpecificationPutsThem(t *testing.T) {
 
 func TestStartRefuses(t *testing.T) {
 	for name, cfg := range map[string]Config{
-		"an unknown kind":  {Kind: "meter", Sim: sim.Config{ID: "a"}},
-		"no ID":            {Kind: Battery},
-		"too long an ID":   {Kind: Inverter, Sim: sim.Config{ID: "a-very-long-name-of-thirty-chars"}},
-		"too long, legacy": {Kind: LegacyInverter, Sim: sim.Config{ID: "a-very-long-name-of-thirty-chars"}},
-		"a public address": {Kind: Battery, Sim: sim.Config{ID: "a", Address: "192.0.2.1:502"}},
+		"an unknown kind":   {Kind: "meter", Sim: sim.Config{ID: "a"}},
+		"no ID":             {Kind: KindBattery},
+		"too long a serial": {Kind: KindBattery, Serial: "a-serial-number-of-thirty-three-b", Sim: sim.Config{ID: "a"}},
+		"too long an ID":    {Kind: KindInverter, Sim: sim.Config{ID: "a-very-long-name-of-thirty-chars"}},
+		"too long, legacy":  {Kind: KindLegacyInverter, Sim: sim.Config{ID: "a-very-long-name-of-thirty-chars"}},
+		"a public address":  {Kind: KindBattery, Sim: sim.Config{ID: "a", Address: "192.0.2.1:502"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Start(cfg)
@@ -76,7 +80,7 @@ func TestStartRefuses(t *testing.T) {
 // TestEveryKindRemembersAndDrifts: on top of package sim, a device keeps its
 // settings over a restart, and each kind has settings that drift.
 func TestEveryKindRemembersAndDrifts(t *testing.T) {
-	for _, kind := range []Kind{Inverter, LegacyInverter, Battery} {
+	for _, kind := range []Kind{KindInverter, KindLegacyInverter, KindBattery} {
 		t.Run(string(kind), func(t *testing.T) {
 			d := startOne(t, Config{Kind: kind, Sim: sim.Config{ID: "a"}})
 			require.NoError(t, d.Break(sim.FaultDrift, false))
@@ -91,7 +95,7 @@ func TestEveryKindRemembersAndDrifts(t *testing.T) {
 
 // TestAnEndedDeviceAdoptsNothing closes a device while it is adopting.
 func TestAnEndedDeviceAdoptsNothing(t *testing.T) {
-	d, err := Start(Config{Kind: Inverter, Sim: sim.Config{ID: "a"}, AdoptDelay: time.Hour})
+	d, err := Start(Config{Kind: KindInverter, Sim: sim.Config{ID: "a"}, AdoptDelay: time.Hour})
 	require.NoError(t, err)
 	a := d.adopts[0]
 	d.wrote(sim.Write{Address: a.request, New: 2})
@@ -105,8 +109,26 @@ func TestAnEndedDeviceAdoptsNothing(t *testing.T) {
 	require.Equal(t, before, after)
 }
 
+func TestTheConstructorsGiveADeviceItsSerialNumber(t *testing.T) {
+	for model, cfg := range map[string]Config{"PV-50": Inverter("PV-000123"), "BT-100": Battery("BT-000123")} {
+		cfg.Sim.ID = "site-7"
+		d := startOne(t, cfg)
+		text := func(address uint16) string {
+			words, err := d.Peek(devices.Holding, address, 16)
+			require.NoError(t, err)
+			var b []byte
+			for _, w := range words {
+				b = append(b, byte(w>>8), byte(w))
+			}
+			return strings.TrimRight(string(b), "\x00")
+		}
+		require.Equal(t, model, text(40004+16))
+		require.Equal(t, model[:2]+"-000123", text(40004+48))
+	}
+}
+
 func TestACurveThatIsNoneFails(t *testing.T) {
-	d := startOne(t, Config{Kind: Inverter, Sim: sim.Config{ID: "a"}})
+	d := startOne(t, Config{Kind: KindInverter, Sim: sim.Config{ID: "a"}})
 	for _, index := range []int{0, 1, 4} {
 		d.adopt(d.adopts[0], index)
 		words, err := d.Peek(devices.Holding, d.adopts[0].result, 1)

@@ -7,7 +7,11 @@
 // here anew, and a test holds some of them against the specification. What a
 // device does not implement reads as its type's pattern for that, and cannot be
 // written. Settings take what their type can hold, and enums their symbols.
-// Curve 1 of models 705 to 710 is the one in force and is read-only; a write to
-// AdptCrvReq makes the device busy for a while, and then copies the curve that
-// was asked for, or says that it failed.
+// Curve 1 of models 705 to 712 is the one in force and is read-only; a write to
+// AdptCrvReq (AdptCtlReq in model 711) makes the device busy for a while, and
+// then copies the curve that was asked for, or says that it failed.
+//
+//	cfg := sunspecsim.Inverter("PV-000123")
+//	cfg.Sim = sim.Config{ID: "edge-017"}
+//	device, err := sunspecsim.Start(cfg)
 package sunspecsim

@@ -1,7 +1,6 @@
 package sunspecsim
 
 import (
-	"fmt"
 	"maps"
 	"time"
 
@@ -15,45 +14,29 @@ const (
 	BatteryProfile        = "sunspec-battery"
 )
 
-func common(id, model string) (part, error) {
-	serial := "NL-" + id
-	if id == "" || len(serial) > 32 {
-		return part{}, fmt.Errorf("simulated device %q: want an ID of 1 to 29 bytes", id)
-	}
-	return part{id: 1, text: map[string]string{"Mn": "Northline", "Md": model, "Vr": "3.2.1", "SN": serial}, raw: map[string]int64{"DA": 1}}, nil
+func common(serial, model string) part {
+	return part{id: 1, text: map[string]string{"Mn": "Northline", "Md": model, "Vr": "3.2.1", "SN": serial}, raw: map[string]int64{"DA": 1}}
 }
 
-// inverter has the models 1, 103, 120, 121, 123 and 701 to 710.
-func inverter(id string) (sim.Model, []adoption, error) {
-	first, err := common(id, "PV-50")
-	if err != nil {
-		return sim.Model{}, nil, err
-	}
-	return build(InverterProfile, []part{
-		first, acInverter(), nameplate(), basicSettings(), controls(),
+// inverter has the models 1, 103, 120, 121, 123 and 701 to 712.
+func inverter(serial string) []part {
+	return []part{
+		common(serial, "PV-50"), acInverter(), nameplate(), basicSettings(), controls(),
 		measurements(), capacity(), enterService(), acControls(),
-		voltVar(), voltWatt(), trips(707), trips(708), trips(709), trips(710),
-	})
+		voltVar(), voltWatt(), trips(707), trips(708), trips(709), trips(710), frequencyDroop(), wattVar(),
+	}
 }
 
 // legacyInverter has the models 1, 101, 120, 121, 123 and 126.
-func legacyInverter(id string) (sim.Model, []adoption, error) {
-	first, err := common(id, "PV-5")
-	if err != nil {
-		return sim.Model{}, nil, err
-	}
+func legacyInverter(serial string) []part {
 	one := acInverter()
 	one.id = 101
-	return build(LegacyInverterProfile, []part{first, one, nameplate(), basicSettings(), controls(), staticVoltVar()})
+	return []part{common(serial, "PV-5"), one, nameplate(), basicSettings(), controls(), staticVoltVar()}
 }
 
 // battery has the models 1, 124 and 802.
-func battery(id string) (sim.Model, []adoption, error) {
-	first, err := common(id, "BT-100")
-	if err != nil {
-		return sim.Model{}, nil, err
-	}
-	return build(BatteryProfile, []part{first, storage(), bank()})
+func battery(serial string) []part {
+	return []part{common(serial, "BT-100"), storage(), bank()}
 }
 
 func acInverter() part {
@@ -169,6 +152,25 @@ func trips(id uint16) part {
 		raw["Hz_SF"] = -3
 	}
 	return part{id: id, rows: 3, raw: raw, curves: three(curve{tables: set})}
+}
+
+// frequencyDroop has deadbands of 1 mHz, droops of 0.001 and times of 0.1 s.
+// Of a control it lacks PMin.
+func frequencyDroop() part {
+	c := curve{raw: map[string]int64{"DbOf": 36, "DbUf": 36, "KOf": 50, "KUf": 50, "RspTms": 50}}
+	return part{id: 711, curves: three(c), raw: map[string]int64{
+		"Ena": 1, "AdptCtlReq": 0, "AdptCtlRslt": 0, "NCtl": 3, "RvrtTms": 0, "RvrtRem": 0, "RvrtCtl": 2,
+		"Db_SF": -3, "K_SF": -3, "RspTms_SF": -1}}
+}
+
+func wattVar() part {
+	c := curve{
+		raw:    map[string]int64{"DeptRef": 1, "Pri": 1},
+		tables: map[string][][]int64{"": {{-1000, 440}, {-500, 0}, {-200, 0}, {200, 0}, {500, 0}, {1000, -440}}},
+	}
+	return part{id: 712, rows: 6, curves: three(c), raw: map[string]int64{
+		"Ena": 0, "AdptCrvReq": 0, "AdptCrvRslt": 0, "NPt": 6, "NCrv": 3, "RvrtTms": 0, "RvrtRem": 0, "RvrtCrv": 2,
+		"W_SF": -1, "DeptRef_SF": -1}}
 }
 
 // staticVoltVar has two curves of at most four points; the first is in force.
