@@ -150,12 +150,20 @@ func (s SSHSecurity) Check() error {
 		return fmt.Errorf("no host key is pinned; read its fingerprint on the device (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub) and compare it with what enrolling shows")
 	}
 	for _, k := range s.HostKeys {
-		if !hostKeyPattern.MatchString(k) {
-			return fmt.Errorf("host key %.60q is not a fingerprint; give it as ssh-keygen -lf shows it, SHA256:... with 43 characters", k)
+		if err := ValidHostKey(k); err != nil {
+			return err
 		}
 	}
 	if s.Signer == nil {
 		return fmt.Errorf("there is no private key for %s", s.User)
+	}
+	return nil
+}
+
+// ValidHostKey accepts the SHA-256 fingerprint of a host key.
+func ValidHostKey(fingerprint string) error {
+	if !hostKeyPattern.MatchString(fingerprint) {
+		return fmt.Errorf("host key %.60q is not a fingerprint; give it as ssh-keygen -lf shows it, SHA256:... with 43 characters", fingerprint)
 	}
 	return nil
 }

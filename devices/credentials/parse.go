@@ -2,7 +2,6 @@ package credentials
 
 import (
 	"crypto"
-	"crypto/dsa"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
@@ -52,10 +51,8 @@ func ParsePrivateKey(text []byte) (crypto.Signer, error) {
 		return k, nil
 	case *ed25519.PrivateKey:
 		return *k, nil
-	case *dsa.PrivateKey:
-		return nil, errOtherKey
 	}
-	return nil, errNoKey
+	return nil, errOtherKey
 }
 
 // parseCertificate reads the first certificate of a PEM file.
