@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"slices"
+	"time"
 
 	"go.temporal.io/sdk/workflow"
 
@@ -23,8 +24,19 @@ type fanout struct {
 	done  func(ctx workflow.Context, d contract.DeviceRef, f workflow.Future)
 
 	sites     []*siteQueue
+	bySite    map[string]*siteQueue
 	running   []contract.DeviceRef
 	perRegion map[string]int
+	// waiting are the devices that done gave to again, and alarm is when the
+	// next timer for them rings; it is zero when there is none.
+	waiting []waiting
+	alarm   time.Time
+}
+
+// waiting is a device whose turn came to nothing, and that is due for another.
+type waiting struct {
+	device contract.DeviceRef
+	due    time.Time
 }
 
 // siteQueue is what is left to do at one site, and how much of it runs.
@@ -38,22 +50,25 @@ type siteQueue struct {
 // history is long; then what it returns is left.
 func (f *fanout) run(ctx workflow.Context, devices []contract.DeviceRef) (left []contract.DeviceRef) {
 	f.perRegion = map[string]int{}
-	bySite := map[string]*siteQueue{}
+	f.bySite = map[string]*siteQueue{}
 	for _, d := range devices {
-		q := bySite[d.Site]
+		q := f.bySite[d.Site]
 		if q == nil {
 			q = &siteQueue{}
-			bySite[d.Site] = q
+			f.bySite[d.Site] = q
 			f.sites = append(f.sites, q)
 		}
 		q.pending = append(q.pending, d)
 	}
 	selector := workflow.NewSelector(ctx)
 	for {
-		if ctx.Err() == nil && !long(ctx) {
+		goesOn := ctx.Err() == nil && !long(ctx)
+		if goesOn {
+			f.recall(ctx)
 			f.fill(ctx, selector)
+			f.ring(ctx, selector)
 		}
-		if len(f.running) == 0 {
+		if len(f.running) == 0 && (!goesOn || len(f.waiting) == 0) {
 			break
 		}
 		selector.Select(ctx)
@@ -61,7 +76,51 @@ func (f *fanout) run(ctx workflow.Context, devices []contract.DeviceRef) (left [
 	for _, q := range f.sites {
 		left = append(left, q.pending...)
 	}
+	for _, w := range f.waiting {
+		left = append(left, w.device)
+	}
 	return left
+}
+
+// again gives a device another turn, after some time and behind the devices of
+// its site that had none yet. It is called by done, whose device has no place
+// any more: what cannot be worked on does not hold up the others.
+func (f *fanout) again(ctx workflow.Context, d contract.DeviceRef, after time.Duration) {
+	f.waiting = append(f.waiting, waiting{device: d, due: workflow.Now(ctx).Add(after)})
+}
+
+// recall puts the devices that are due back into the queues of their sites.
+func (f *fanout) recall(ctx workflow.Context) {
+	now := workflow.Now(ctx)
+	f.waiting = slices.DeleteFunc(f.waiting, func(w waiting) bool {
+		if w.due.After(now) {
+			return false
+		}
+		q := f.bySite[w.device.Site]
+		q.pending = append(q.pending, w.device)
+		return true
+	})
+}
+
+// ring sets a timer for the device that is due first. One timer serves all that
+// are due by then, so that many dark devices cost little history.
+func (f *fanout) ring(ctx workflow.Context, selector workflow.Selector) {
+	var first time.Time
+	for _, w := range f.waiting {
+		if first.IsZero() || w.due.Before(first) {
+			first = w.due
+		}
+	}
+	if first.IsZero() || !f.alarm.IsZero() && !first.Before(f.alarm) {
+		return
+	}
+	f.alarm = first
+	timer := workflow.NewTimer(ctx, first.Sub(workflow.Now(ctx)))
+	selector.AddFuture(timer, func(workflow.Future) {
+		if f.alarm.Equal(first) {
+			f.alarm = time.Time{}
+		}
+	})
 }
 
 // long says that this run has enough history.

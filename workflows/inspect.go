@@ -28,7 +28,7 @@ func inspect(ctx workflow.Context, in contract.InspectInput, out *contract.Inspe
 		return ask(ctx, in, contract.TaskQueue, in.Device, &out.Devices)
 	case contract.AskDeviceShow:
 		return ask(ctx, in, contract.TaskQueue, in.Device, &out.Device)
-	case contract.AskDeviceProbe, contract.AskDeviceDrift:
+	case contract.AskDeviceProbe, contract.AskDeviceDrift, contract.AskDeviceFingerprint:
 		return askDevice(ctx, in, out)
 	case contract.AskIncidentList:
 		return ask(ctx, in, contract.TaskQueue, in.Incident, &out.Incidents)
@@ -55,8 +55,11 @@ func askDevice(ctx workflow.Context, in contract.InspectInput, out *contract.Ins
 		return err
 	}
 	queue := contract.RegionQueue(device.Region)
-	if in.Question == contract.AskDeviceProbe {
+	switch in.Question {
+	case contract.AskDeviceProbe:
 		return ask(ctx, in, queue, in.Device, &out.Network)
+	case contract.AskDeviceFingerprint:
+		return ask(ctx, in, queue, in.Device, &out.Fingerprint)
 	}
 	return ask(ctx, in, queue, in.Device, &out.Drift)
 }

@@ -16,6 +16,12 @@ import (
 // maxFailures bounds the failures that a progress names.
 const maxFailures = 50
 
+// waits are the times between the tries of a device that cannot be reached, or
+// is another workflow's: it may be restarting. After the last it has failed.
+func waits() []time.Duration {
+	return []time.Duration{5 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute}
+}
+
 // Onboard takes the selected devices into service, many at once within the
 // bounds, one activity each. A device that cannot be onboarded is left as it
 // was found, counted, and named; it does not stop the others.
@@ -34,12 +40,18 @@ type onboarding struct {
 	pending  []contract.DeviceRef
 	work     fanout
 	progress contract.OnboardProgress
+	// tries counts, by device ID, the tries that came to nothing.
+	tries map[string]int
 }
 
 func (o *onboarding) run(ctx workflow.Context) (contract.OnboardProgress, error) {
 	o.work = fanout{bounds: o.in.Bounds.WithDefaults(), start: o.start, done: o.done}
+	o.tries = map[string]int{}
 	if o.in.Resume != nil {
 		o.pending, o.progress = o.in.Resume.Pending, o.in.Resume.Progress
+		for _, d := range o.in.Resume.Tried {
+			o.tries[d.ID] = d.Tries
+		}
 	} else if err := o.choose(ctx); err != nil {
 		return contract.OnboardProgress{}, err
 	}
@@ -50,7 +62,7 @@ func (o *onboarding) run(ctx workflow.Context) (contract.OnboardProgress, error)
 	}
 	if len(left) > 0 {
 		next := o.in
-		next.Resume = &contract.OnboardState{Pending: left, Progress: o.progress}
+		next.Resume = &contract.OnboardState{Pending: left, Progress: o.progress, Tried: o.tried(left)}
 		return o.progress, workflow.NewContinueAsNewError(ctx, contract.WorkflowOnboard, next)
 	}
 	if o.progress.Failed > 0 {
@@ -71,14 +83,27 @@ func (o *onboarding) choose(ctx workflow.Context) error {
 	return nil
 }
 
-// start begins the onboarding of one device. The attempts are spread over two
-// minutes: the device may be restarting, or its lease may be another's. The
-// half hour is for a region without a worker.
+// tried are the tries of those devices that had any.
+func (o *onboarding) tried(devices []contract.DeviceRef) (out []contract.TriedDevice) {
+	for _, d := range devices {
+		if n := o.tries[d.ID]; n > 0 {
+			out = append(out, contract.TriedDevice{ID: d.ID, Tries: n})
+		}
+	}
+	return out
+}
+
+// start begins the onboarding of one device. A device that cannot be had yet
+// comes back as a result, and gets another turn from done; what went wrong
+// after that is retried in place, because the journal of what was begun is the
+// activity's. One attempt may write twice, there and back, and a write to a
+// host takes minutes when its services restart slowly. The rest of the time is
+// for a region without a worker.
 func (o *onboarding) start(ctx workflow.Context, d contract.DeviceRef) workflow.Future {
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:              contract.RegionQueue(d.Region),
-		StartToCloseTimeout:    10 * time.Minute,
-		ScheduleToCloseTimeout: 30 * time.Minute,
+		StartToCloseTimeout:    20 * time.Minute,
+		ScheduleToCloseTimeout: 45 * time.Minute,
 		HeartbeatTimeout:       15 * time.Second,
 		WaitForCancellation:    true,
 		Summary:                "onboard " + d.ID,
@@ -88,6 +113,7 @@ func (o *onboarding) start(ctx workflow.Context, d contract.DeviceRef) workflow.
 	})
 	return workflow.ExecuteActivity(ctx, contract.ActivityOnboard, contract.OnboardDeviceInput{
 		Scope: contract.Scope{DeviceID: d.ID, Actor: o.in.Actor, Reason: o.in.Reason},
+		Trust: o.in.Trust, Yield: true,
 	})
 }
 
@@ -95,6 +121,17 @@ func (o *onboarding) done(ctx workflow.Context, d contract.DeviceRef, f workflow
 	var result contract.OnboardDeviceResult
 	if err := f.Get(ctx, &result); err != nil {
 		result.Failure = failureOf(d, err)
+	}
+	// Only activities that were asked to yield answer with Later, so that this
+	// needs no change ID: no history of an earlier version has one.
+	if result.Later && result.Failure != nil {
+		o.tries[d.ID]++
+		if n := o.tries[d.ID]; n <= len(waits()) && ctx.Err() == nil {
+			o.work.again(ctx, d, waits()[n-1])
+			o.show(ctx)
+			return
+		}
+		result.Failure.Detail += fmt.Sprintf("; tried %d times", o.tries[d.ID])
 	}
 	for _, p := range result.Phases {
 		o.addPhase(p)
@@ -136,6 +173,11 @@ func (o *onboarding) addPhase(p contract.PhaseTime) {
 	}
 	p.Devices = 1
 	o.progress.Phases = append(o.progress.Phases, p)
+	// Devices that prove who they are have a phase more than others.
+	order := contract.Phases()
+	slices.SortStableFunc(o.progress.Phases, func(a, b contract.PhaseTime) int {
+		return slices.Index(order, a.Phase) - slices.Index(order, b.Phase)
+	})
 }
 
 // seen is the progress with what runs at this moment.
@@ -146,6 +188,7 @@ func (o *onboarding) seen() contract.OnboardProgress {
 		p.Running = append(p.Running, d.ID)
 	}
 	slices.Sort(p.Running)
+	p.Waiting = len(o.work.waiting)
 	return p
 }
 
@@ -153,6 +196,9 @@ func (o *onboarding) show(ctx workflow.Context) {
 	var b page
 	b.printf("**%d of %d** devices onboarded, %d failed, %d were already\n\n",
 		o.progress.Done, o.progress.Total, o.progress.Failed, o.progress.Skipped)
+	if n := len(o.work.waiting); n > 0 {
+		b.printf("%d cannot be reached so far, and wait for another try\n\n", n)
+	}
 	for _, f := range o.progress.Failures {
 		b.printf("- %s, %s: %s\n", f.DeviceID, cmp.Or(f.Phase, f.Reason), f.Detail)
 	}

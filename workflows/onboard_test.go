@@ -80,7 +80,9 @@ func (w *world) asked() contract.OnboardProgress {
 func TestOnboardingTakesEveryDeviceOnceOnItsRegionsQueue(t *testing.T) {
 	devices := someRefs(40)
 	w := onboardWorld(t, devices, well)
-	p, err := w.onboard(onboardInput())
+	in := onboardInput()
+	in.TrustFirstUse = true
+	p, err := w.onboard(in)
 	require.NoError(t, err)
 	require.Equal(t, []int{40, 40, 0, 3}, []int{p.Total, p.Done, p.Failed, p.Skipped})
 	require.Equal(t, "r1", p.Revision)
@@ -97,7 +99,7 @@ func TestOnboardingTakesEveryDeviceOnceOnItsRegionsQueue(t *testing.T) {
 			onboarded[in.DeviceID]++
 			require.Equal(t, contract.RegionQueue(region[in.DeviceID]), c.info.TaskQueue)
 			require.Equal(t, contract.OnboardDeviceInput{Scope: contract.Scope{DeviceID: in.DeviceID, Reason: "commissioning",
-				Actor: contract.Actor{Kind: contract.ActorOperator, Name: "kim"}}}, in)
+				Actor: contract.Actor{Kind: contract.ActorOperator, Name: "kim"}}, Trust: contract.Trust{TrustFirstUse: true}, Yield: true}, in)
 		}
 	}
 	require.Len(t, onboarded, 40)

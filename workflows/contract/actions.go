@@ -86,9 +86,10 @@ func Actions() []Action {
 		},
 		{
 			Name: ActionApplyBaselineConfig, Kind: KindChange, Verb: "apply baseline",
-			Doc:          "Write the settings that differ from the baseline, each compared before and read back after. True when anything was changed.",
-			Answers:      []Answer{{"changed", true}, {"nothing to change", false}},
-			StartToClose: 2 * time.Minute, ScheduleToClose: 10 * time.Minute, Heartbeat: 15 * time.Second, MaxAttempts: 5,
+			Doc:     "Write the settings that differ from the baseline, each compared before and read back after. True when anything was changed.",
+			Answers: []Answer{{"changed", true}, {"nothing to change", false}},
+			// A write to a host ends with its restart and its health check.
+			StartToClose: 10 * time.Minute, ScheduleToClose: 30 * time.Minute, Heartbeat: 15 * time.Second, MaxAttempts: 5,
 		},
 		{
 			Name: ActionUpdateIncidentStatus, Kind: KindRecord, Central: true, Verb: "update incident",
