@@ -212,6 +212,9 @@ func (s *Stack) startWorker(ctx context.Context) error {
 	o := service.Options{
 		FleetDir: s.FleetDir(), StoreURL: "sqlite:" + database, LedgerKeyFile: key,
 		AdminAddr: s.opts.WorkerAddr, WebURL: s.webURL(), Housekeeping: 5 * time.Second,
+		// The simulated devices are there from the first moment, and Prometheus
+		// looks at each of them once a second.
+		Watch: service.WatchDeclared, ProbeMaxAge: 500 * time.Millisecond,
 		Temporal: s.Temporal(), Logger: s.opts.Logger.Named("worker"), Registerer: registry, Gatherer: registry,
 	}
 	if s.alerts != nil {

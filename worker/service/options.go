@@ -42,6 +42,12 @@ type Options struct {
 	WebURL string
 	// MaxActivities bounds the activities at once on each queue.
 	MaxActivities int
+	// Watch says which devices service discovery lists: WatchOnboarded, the
+	// default, or WatchDeclared.
+	Watch string
+	// ProbeMaxAge is how old an answer of a device may be that is given to
+	// another scrape, so that two Prometheus do not ask it twice; 10 s.
+	ProbeMaxAge time.Duration
 	// Housekeeping is the time between two looks at the leases.
 	Housekeeping time.Duration
 	// StopTimeout bounds Stop: activities that run are given this long.
@@ -62,6 +68,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.FleetInterval == 0 {
 		o.FleetInterval = 10 * time.Second
+	}
+	if o.Watch == "" {
+		o.Watch = WatchOnboarded
+	}
+	if o.ProbeMaxAge == 0 {
+		o.ProbeMaxAge = 10 * time.Second
 	}
 	if o.Housekeeping == 0 {
 		o.Housekeeping = 30 * time.Second
@@ -100,6 +112,12 @@ func (o Options) validate() error {
 	}
 	if o.FleetInterval < 0 {
 		bad("--fleet-interval %v: want a duration above 0", o.FleetInterval)
+	}
+	if o.Watch != WatchOnboarded && o.Watch != WatchDeclared {
+		bad("--watch %q: want %s or %s", o.Watch, WatchOnboarded, WatchDeclared)
+	}
+	if o.ProbeMaxAge < 0 || o.ProbeMaxAge > time.Minute {
+		bad("--probe-max-age %v: want a duration up to 1m: an older answer says too little of the device", o.ProbeMaxAge)
 	}
 	if o.Housekeeping < 0 || o.StopTimeout < 0 {
 		bad("housekeeping every %v, stop within %v: want durations above 0", o.Housekeeping, o.StopTimeout)

@@ -221,7 +221,7 @@ func options(t *testing.T, temporal temporalx.Options) Options {
 	return Options{
 		FleetDir: fleetDir(t, "127.0.0.1:1", "edge-001 127.0.0.1:2 north", "edge-002 127.0.0.1:3 south"),
 		StoreURL: "sqlite:" + filepath.Join(t.TempDir(), "store.db"), AdminAddr: "127.0.0.1:0",
-		Temporal: temporal, StopTimeout: 5 * time.Second,
+		Temporal: temporal, StopTimeout: 5 * time.Second, Watch: WatchDeclared,
 	}
 }
 

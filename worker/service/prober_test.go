@@ -31,7 +31,7 @@ func realProber(t *testing.T, dir string) *prober {
 	op, err := fleet.New(fleet.Options{Fleet: declared, Drivers: []devices.Driver{driver},
 		ConnectTimeout: 300 * time.Millisecond, ResponseTimeout: 200 * time.Millisecond})
 	require.NoError(t, err)
-	return newProber(north(op), prometheus.NewRegistry())
+	return newProber(proberOptions{now: north(op), maxAge: -1}, prometheus.NewRegistry())
 }
 
 // north serves region north with one operator.
@@ -176,7 +176,7 @@ func scrapes(p *prober, paths []string, header ...string) <-chan int {
 
 func TestScrapesOfOneDeviceAtTheSameTimeShareOneProbe(t *testing.T) {
 	s := newSlow(t, 1)
-	p := newProber(north(s), prometheus.NewRegistry())
+	p := newProber(proberOptions{now: north(s), maxAge: -1}, prometheus.NewRegistry())
 	paths := make([]string, 20)
 	for i := range paths {
 		paths[i] = "/probe?device=edge-000"
@@ -196,7 +196,7 @@ func TestScrapesOfOneDeviceAtTheSameTimeShareOneProbe(t *testing.T) {
 
 func TestAScraperThatHangsUpTakesNothingFromTheOthers(t *testing.T) {
 	s := newSlow(t, 1)
-	p := newProber(north(s), prometheus.NewRegistry())
+	p := newProber(proberOptions{now: north(s), maxAge: -1}, prometheus.NewRegistry())
 	ctx, hangUp := context.WithCancel(context.Background())
 	gone := make(chan struct{})
 	go func() {
@@ -215,7 +215,7 @@ func TestAScraperThatHangsUpTakesNothingFromTheOthers(t *testing.T) {
 func TestNoMoreThanSoManyDevicesAreProbedAtOnce(t *testing.T) {
 	const devices = maxProbes + 10
 	s := newSlow(t, devices)
-	p := newProber(north(s), prometheus.NewRegistry())
+	p := newProber(proberOptions{now: north(s), maxAge: -1}, prometheus.NewRegistry())
 	var paths []string
 	for i := range devices {
 		paths = append(paths, fmt.Sprintf("/probe?device=edge-%03d", i))
@@ -234,7 +234,7 @@ func TestAReachableDeviceThatCannotBeReadFailsTheScrape(t *testing.T) {
 	s := newSlow(t, 1)
 	s.driftErr = errors.New("edge-000: read holding 100+15: illegal address")
 	close(s.release)
-	p := newProber(north(s), prometheus.NewRegistry())
+	p := newProber(proberOptions{now: north(s), maxAge: -1}, prometheus.NewRegistry())
 	answer := get(p, "/probe?device=edge-000")
 	require.Equal(t, http.StatusServiceUnavailable, answer.Code)
 	require.Contains(t, answer.Body.String(), "illegal address")
@@ -250,4 +250,71 @@ func TestHowLongAScraperWaits(t *testing.T) {
 		r.Header.Set(scrapeHeader, header)
 		require.Equal(t, want, patienceOf(r), header)
 	}
+}
+
+// quick is a fleet of one device that answers at once.
+func quick(t *testing.T) *slow {
+	s := newSlow(t, 1)
+	close(s.release)
+	return s
+}
+
+func TestScrapesShareAnAnswerForAWhile(t *testing.T) {
+	s, now := quick(t), time.Unix(1_700_000_000, 0)
+	p := newProber(proberOptions{now: north(s), maxAge: 10 * time.Second, clock: func() time.Time { return now }}, prometheus.NewRegistry())
+	require.Contains(t, get(p, "/probe?device=edge-000").Body.String(), "\nedge_probe_age_seconds 0\n")
+	now = now.Add(10 * time.Second)
+	require.Contains(t, get(p, "/probe?device=edge-000").Body.String(), "\nedge_probe_age_seconds 10\n")
+	require.Equal(t, 1, s.probes)
+	now = now.Add(time.Millisecond)
+	require.Contains(t, get(p, "/probe?device=edge-000").Body.String(), "\nedge_probe_age_seconds 0\n")
+	require.Equal(t, 2, s.probes)
+	require.Equal(t, 1.0, counted(t, p, probeCached))
+}
+
+func TestADeviceIsNotAskedWhileAWriteIsInFlight(t *testing.T) {
+	s, now, writing := quick(t), time.Unix(1_700_000_000, 0), true
+	p := newProber(proberOptions{now: north(s), maxAge: -1, clock: func() time.Time { return now },
+		writing: func(context.Context, string) bool { return writing }}, prometheus.NewRegistry())
+	t.Run("and without an earlier answer nothing is known", func(t *testing.T) {
+		answer := get(p, "/probe?device=edge-000")
+		require.Equal(t, http.StatusServiceUnavailable, answer.Code)
+		require.Contains(t, answer.Body.String(), "a write to edge-000 is in flight")
+	})
+	writing = false
+	require.Equal(t, http.StatusOK, get(p, "/probe?device=edge-000").Code)
+	writing = true
+	t.Run("the answer before it is given, with its age", func(t *testing.T) {
+		now = now.Add(maxAgeWriting)
+		require.Contains(t, get(p, "/probe?device=edge-000").Body.String(), "\nedge_probe_age_seconds 120\n")
+	})
+	t.Run("for two minutes", func(t *testing.T) {
+		now = now.Add(time.Second)
+		require.Equal(t, http.StatusServiceUnavailable, get(p, "/probe?device=edge-000").Code)
+	})
+	require.Equal(t, 1, s.probes)
+}
+
+func TestWhatAProbeSaysOfUptime(t *testing.T) {
+	up, reference := feeder(t, "edge-001"), feeder(t, "edge-000")
+	type seen struct{ id, state string }
+	var all []seen
+	for reference, want := range map[string][]seen{
+		reference.Addr(): {{"edge-001", "up"}, {"edge-002", "down"}},
+		closedPort(t):    {{"edge-001", "up"}, {"edge-002", ""}}, // nothing could be found out of it
+	} {
+		p := realProber(t, fleetDir(t, reference, "edge-001 "+up.Addr()+" north", "edge-002 "+closedPort(t)+" north"))
+		all = nil
+		p.opts.observe = func(id, state string) { all = append(all, seen{id, state}) }
+		get(p, "/probe?device=edge-001")
+		get(p, "/probe?device=edge-002")
+		require.Equal(t, want, all)
+	}
+	t.Run("a device that answers and cannot be read is up", func(t *testing.T) {
+		s := quick(t)
+		s.driftErr = errors.New("illegal address")
+		p := newProber(proberOptions{now: north(s), maxAge: -1, observe: func(id, state string) { all = []seen{{id, state}} }}, prometheus.NewRegistry())
+		require.Equal(t, http.StatusServiceUnavailable, get(p, "/probe?device=edge-000").Code)
+		require.Equal(t, []seen{{"edge-000", "up"}}, all)
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -137,7 +138,7 @@ func TestAChangeIsTakenUpAfterTwoEqualLooks(t *testing.T) {
 	_, _, err := held.Fleet().Device("edge-003")
 	require.Error(t, err, "work that began before ends with what it began with")
 	answer := httptest.NewRecorder()
-	w.serviceDiscovery(answer, nil)
+	w.serviceDiscovery(answer, httptest.NewRequest(http.MethodGet, "/sd", nil))
 	require.Contains(t, answer.Body.String(), "edge-003")
 	operator, _ := w.probed()
 	_, _, err = operator.Fleet().Device("edge-003")

@@ -15,6 +15,7 @@ import (
 	"edgefleet/activities"
 	"edgefleet/devices/fleet"
 	"edgefleet/devices/fleetdir"
+	"edgefleet/devices/inventory"
 	"edgefleet/devices/modbus"
 	"edgefleet/internal/httpserve"
 	"edgefleet/internal/pager"
@@ -37,6 +38,7 @@ type Worker struct {
 	store   *store.Store
 	acts    *activities.Activities
 	admin   *httpserve.Server
+	meter   *meter
 
 	// life says why the worker is not ready, or nothing while it serves.
 	life atomic.Pointer[string]
@@ -75,6 +77,10 @@ func New(o Options) (*Worker, error) {
 	w.queues = &queues{start: w.startRegion, running: map[string]stopper{}}
 	w.watcher = &watcher{dir: o.FleetDir, now: &w.now, serve: w.serve, follow: w.queues.follow,
 		metrics: newFleetMetrics(&w.now, o.Registerer), logger: o.Logger, settled: look, last: look}
+	w.meter = newMeter(func() (*inventory.Inventory, []string) {
+		now := w.now.Load()
+		return now.declared().Inventory, now.regions
+	}, o.Logger, o.Registerer)
 	w.isNow("starting")
 	w.undo = append(w.undo, w.closeDrivers)
 	if w.admin, err = w.newAdmin(); err != nil {
@@ -133,6 +139,8 @@ func (w *Worker) start(ctx context.Context) error {
 		Closed: w.closed, WebURL: w.opts.WebURL, Logger: w.opts.Logger, Registerer: w.opts.Registerer,
 	})
 	newEvidenceMetrics(w.store, w.opts.Logger, w.opts.Registerer)
+	newQueueMetrics(w.conn, w.declaredRegions, w.opts.Logger, w.opts.Registerer)
+	w.startMeter()
 	w.startHousekeeping()
 	if err := w.startWorkers(); err != nil {
 		return err

@@ -79,7 +79,7 @@ func TestTwoWorkersRunSideBySideEachForItsRegions(t *testing.T) {
 
 	code, body := fetch(t, a, "/metrics")
 	require.Equal(t, http.StatusOK, code)
-	require.NotContains(t, body, "south")
+	require.NotContains(t, body, "edge-002")
 	code, _ = fetch(t, a, "/healthz")
 	require.Equal(t, http.StatusOK, code)
 }
