@@ -32,6 +32,7 @@ type Temporal interface {
 	GetWorkflow(ctx context.Context, workflowID, runID string) client.WorkflowRun
 	QueryWorkflow(ctx context.Context, workflowID, runID, queryType string, args ...any) (converter.EncodedValue, error)
 	UpdateWorkflow(ctx context.Context, options client.UpdateWorkflowOptions) (client.WorkflowUpdateHandle, error)
+	ScheduleClient() client.ScheduleClient
 	DescribeTaskQueue(ctx context.Context, taskQueue string, kind enumspb.TaskQueueType) (*workflowservice.DescribeTaskQueueResponse, error)
 	Close()
 }
@@ -118,7 +119,7 @@ func New(opts Options) *App {
 		Flags:          temporalx.Flags(),
 		Commands: []*cli.Command{
 			a.deviceCommand(), a.incidentCommand(), a.auditCommand(),
-			a.onboardCommand(), a.driftCommand(), a.remediateCommand(), a.runbookCommand(), a.fleetCommand(), a.completionCommand(),
+			a.onboardCommand(), a.driftCommand(), a.remediateCommand(), a.scheduleCommand(), a.runbookCommand(), a.fleetCommand(), a.completionCommand(),
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {

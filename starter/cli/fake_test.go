@@ -61,6 +61,7 @@ type fakeTemporal struct {
 	scanned     contract.DriftScanProgress
 	// scanning makes what is watched a scan, and not an onboarding.
 	scanning  bool
+	schedules *fakeSchedules
 	startErr  error
 	updateErr error
 	decideErr error
@@ -174,6 +175,8 @@ func (f *fakeTemporal) UpdateWorkflow(ctx context.Context, o client.UpdateWorkfl
 	}
 	return fakeUpdate{id: o.WorkflowID, err: f.decideErr}, f.updateErr
 }
+
+func (f *fakeTemporal) ScheduleClient() client.ScheduleClient { return f.schedules }
 
 func (f *fakeTemporal) DescribeTaskQueue(_ context.Context, _ string, _ enumspb.TaskQueueType) (*workflowservice.DescribeTaskQueueResponse, error) {
 	out := &workflowservice.DescribeTaskQueueResponse{}

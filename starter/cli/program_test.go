@@ -66,7 +66,7 @@ func TestCompletionKnowsWhatCanComeNext(t *testing.T) {
 		name, typed string
 		want        []string
 	}{
-		{"commands", "|", []string{"device", "incident", "audit", "onboard", "drift", "remediate", "runbook", "fleet", "completion"}},
+		{"commands", "|", []string{"device", "incident", "audit", "onboard", "drift", "remediate", "schedule", "runbook", "fleet", "completion"}},
 		{"commands by their beginning", "r|", []string{"remediate", "runbook"}},
 		{"subcommands", "device |", []string{"list", "show", "probe", "drift"}},
 		{"subcommands after a flag of the program", "--temporal-address t:1 device s|", []string{"show"}},
