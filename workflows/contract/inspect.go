@@ -31,6 +31,7 @@ type InspectInput struct {
 	Verify   *AuditVerifyQuery `json:"verify,omitempty"`
 	Registry *RegistryQuery    `json:"registry,omitempty"`
 	Evidence *EvidenceQuery    `json:"evidence,omitempty"`
+	Rollout  *RolloutQuery     `json:"rollout,omitempty"`
 }
 
 // InspectResult is the result of WorkflowInspect: the answer's field is set.

@@ -146,6 +146,9 @@ type OnboardDeviceInput struct {
 	// nothing was done to it: the caller tries again, and the device's place is
 	// free meanwhile. Without it that is an error, which is retried in place.
 	Yield bool `json:"yield,omitempty"`
+	// Final says that there is no other try after this one, so that what comes
+	// of it is what the registry is told.
+	Final bool `json:"final,omitempty"`
 }
 
 // OnboardDeviceResult is the result of ActivityOnboard. A device that could

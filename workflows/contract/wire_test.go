@@ -41,6 +41,14 @@ func wire() map[string]any {
 		OnboardProgress{}, OnboardFailure{}, PhaseTime{}, OnboardDeviceInput{}, OnboardDeviceResult{},
 		DriftScanInput{}, DriftScanState{}, DriftBatch{}, DriftCounts{}, DriftScanProgress{}, DriftFinding{},
 		ScanDriftInput{}, ScanDriftResult{}, EvidenceQuery{}, EvidencePage{}, DeviceEvidence{},
+		SelectTerm{}, RolloutStrategy{}, RolloutCanary{}, RolloutLimit{}, RolloutChecks{}, RolloutWindow{}, RolloutFreeze{}, RolloutApproval{},
+		PlanRolloutInput{}, BegunPlan{}, PlanBatch{}, PlanBatchInput{}, PlanBatchResult{}, FreezePlanInput{}, PlanProgress{},
+		RolloutPlan{}, PlanWave{}, ExcludedCount{}, PlannedDevice{}, PlannedChange{}, RolloutCounts{}, RolloutCommand{}, RolloutDecision{},
+		RolloutControl{}, RolloutInput{}, RolloutState{}, BegunRollout{}, RolloutProgress{}, WaveStatus{}, RolloutWaveInput{}, WaveState{},
+		WaveProgress{}, RolloutFinding{}, BeginRolloutInput{}, NoteRolloutInput{}, RolloutLeftInput{}, RolloutLeft{}, RolloutRef{},
+		RollOutDeviceInput{}, DeviceVerdict{}, SettleDeviceInput{}, CheckRolloutInput{}, CheckRolloutResult{}, CheckMetricInput{},
+		MetricVerdict{}, CalendarInput{}, CalendarResult{}, Opening{}, TryAgainInput{}, TryAgainResult{}, RollbackInput{}, RollbackState{},
+		RollbackProgress{}, RollBackDeviceInput{}, RolloutQuery{}, RolloutSummary{}, RolloutPlanPage{}, RolloutDevicePage{}, RolloutDevice{},
 		Trust{}, TriedDevice{}, FingerprintReport{},
 	} {
 		filled := reflect.New(reflect.TypeOf(v)).Elem()
@@ -67,6 +75,8 @@ func fill(v reflect.Value, name string) {
 		v.SetBool(true)
 	case reflect.Int, reflect.Int32, reflect.Int64:
 		v.SetInt(7)
+	case reflect.Float64:
+		v.SetFloat(2.5)
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		fill(v.Elem(), name)

@@ -1,0 +1,440 @@
+package contract
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Activities of a rollout.
+const (
+	// ActivityBeginRollout checks that the plan is the one with the hash, and
+	// starts it; on TaskQueue, as all that have no device.
+	ActivityBeginRollout = "begin_rollout"
+	// ActivityNoteRollout keeps how a rollout stands, and writes it to the
+	// ledger.
+	ActivityNoteRollout = "note_rollout"
+	// ActivityRolloutLeft returns a page of what is left to do of waves.
+	ActivityRolloutLeft = "rollout_left"
+	// ActivityRollOutDevice does one device, from its lease to its verdict, on
+	// the queue of its region.
+	ActivityRollOutDevice = "roll_out_device"
+	// ActivitySettleDevice gives a device the verdict that its own activity
+	// did not come to.
+	ActivitySettleDevice = "settle_rollout_device"
+	// ActivityCheckRollout looks at devices of a region that were healthy.
+	ActivityCheckRollout = "check_rollout_devices"
+	// ActivityCheckMetric evaluates a PromQL expression.
+	ActivityCheckMetric = "check_metric"
+	// ActivityRolloutCalendar says when devices may be written.
+	ActivityRolloutCalendar = "rollout_calendar"
+	// ActivityTryAgain lets devices come to their turn again.
+	ActivityTryAgain = "try_rollout_devices_again"
+	// ActivityRollbackLeft returns a page of what is left to take back.
+	ActivityRollbackLeft = "rollback_left"
+	// ActivityRollBackDevice takes one device back, on the queue of its region.
+	ActivityRollBackDevice = "roll_back_device"
+)
+
+// Updates of a rollout. Each is answered at once: done, or refused with the
+// reason.
+const (
+	// UpdateRolloutPause takes a RolloutCommand; what is in work is finished.
+	UpdateRolloutPause = "pause"
+	// UpdateRolloutResume takes a RolloutCommand, and accepts what made it
+	// pause.
+	UpdateRolloutResume = "resume"
+	// UpdateRolloutAbort takes a RolloutCommand: nothing more is begun.
+	UpdateRolloutAbort = "abort"
+	// UpdateRolloutRollBack takes a RolloutCommand: nothing more is begun, and
+	// what was written is taken back.
+	UpdateRolloutRollBack = "roll-back"
+	// UpdateRolloutSkip takes a RolloutCommand with devices, which are left
+	// out.
+	UpdateRolloutSkip = "skip"
+	// UpdateRolloutRetry takes a RolloutCommand; with devices, only those.
+	UpdateRolloutRetry = "retry"
+	// UpdateRolloutApprove takes a RolloutDecision.
+	UpdateRolloutApprove = "approve"
+	// SignalRolloutControl tells a wave what its rollout was told; its argument
+	// is a RolloutControl.
+	SignalRolloutControl = "rollout-control"
+)
+
+// MaxCommandDevices is how many devices one command names.
+const MaxCommandDevices = 1000
+
+// RolloutCommand is what an operator wants of a rollout.
+type RolloutCommand struct {
+	By      string   `json:"by"`
+	Note    string   `json:"note,omitempty"`
+	Devices []string `json:"devices,omitempty"`
+}
+
+// Check refuses a command without a name, or with names that cannot be.
+func (c RolloutCommand) Check() error {
+	switch {
+	case strings.TrimSpace(c.By) == "":
+		return errors.New("who asks? the name is empty")
+	case len(c.By) > 200 || len(c.Note) > 4096:
+		return errors.New("the name has more than 200 bytes, or the note more than 4096")
+	case len(c.Devices) > MaxCommandDevices:
+		return fmt.Errorf("%d devices: want at most %d in one command", len(c.Devices), MaxCommandDevices)
+	}
+	for _, id := range c.Devices {
+		if err := ValidDeviceID(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// RolloutDecision answers an approval gate of a rollout. PlanHash has to be the
+// whole hash of the plan, so that nobody approves another one.
+type RolloutDecision struct {
+	By       string `json:"by"`
+	Approved bool   `json:"approved"`
+	PlanHash string `json:"plan_hash"`
+	Note     string `json:"note,omitempty"`
+}
+
+// RolloutControl is how a wave is to go on.
+type RolloutControl struct {
+	Paused bool `json:"paused"`
+	// Stopped lets nothing more begin; the wave ends when nothing runs.
+	Stopped bool `json:"stopped"`
+}
+
+// RolloutInput is the input of WorkflowRollout.
+type RolloutInput struct {
+	PlanHash string `json:"plan_hash"`
+	Actor    Actor  `json:"actor"`
+	Reason   string `json:"reason"`
+
+	// Resume is set by the workflow itself when it continues as new.
+	Resume *RolloutState `json:"resume,omitempty"`
+}
+
+// RolloutState is what a rollout takes along when it continues as new.
+type RolloutState struct {
+	Begun    BegunRollout    `json:"begun"`
+	Progress RolloutProgress `json:"progress"`
+	Passes   int             `json:"passes"`
+	Accepted RolloutCounts   `json:"accepted"`
+	Approved int             `json:"approved"`
+}
+
+// BegunRollout is the result of ActivityBeginRollout.
+type BegunRollout struct {
+	RolloutID string          `json:"rollout_id"`
+	PlanID    string          `json:"plan_id"`
+	PlanHash  string          `json:"plan_hash"`
+	Baseline  string          `json:"baseline"`
+	Version   string          `json:"version"`
+	Requester string          `json:"requester"`
+	Strategy  RolloutStrategy `json:"strategy"`
+	Waves     []PlanWave      `json:"waves"`
+}
+
+// RolloutProgress is the answer to QueryProgress of a rollout, and its result.
+type RolloutProgress struct {
+	RolloutID string `json:"rollout_id"`
+	PlanHash  string `json:"plan_hash"`
+	Baseline  string `json:"baseline"`
+	Version   string `json:"version"`
+	State     string `json:"state"`
+	// Detail says why it is in its state, in words.
+	Detail string `json:"detail,omitempty"`
+	// Waiting names what an approval is waited for, until ApproveBy.
+	Waiting   string     `json:"waiting,omitempty"`
+	ApproveBy *time.Time `json:"approve_by,omitempty"`
+	Total     int        `json:"total"`
+	RolloutCounts
+	Waves []WaveStatus `json:"waves"`
+	// WaveID is the workflow of the wave that runs, whose own progress is
+	// newer than what stands in Waves.
+	WaveID   string            `json:"wave_id,omitempty"`
+	Rollback *RollbackProgress `json:"rollback,omitempty"`
+	// Events are the last things that happened.
+	Events []Moment   `json:"events,omitempty"`
+	Began  time.Time  `json:"began"`
+	Ended  *time.Time `json:"ended,omitempty"`
+}
+
+// Over says that the rollout has come to its end.
+func (p RolloutProgress) Over() bool { return p.Ended != nil }
+
+// WaveStatus is how a wave stands.
+type WaveStatus struct {
+	PlanWave
+	RolloutCounts
+	// Verdict is "", "healthy", "failed" or "unknown".
+	Verdict string     `json:"verdict,omitempty"`
+	Detail  string     `json:"detail,omitempty"`
+	Began   *time.Time `json:"began,omitempty"`
+	Ended   *time.Time `json:"ended,omitempty"`
+}
+
+// The verdicts on a wave.
+const (
+	VerdictHealthy = "healthy"
+	VerdictFailed  = "failed"
+	VerdictUnknown = "unknown"
+)
+
+// RolloutWaveInput is the input of WorkflowRolloutWave. It works on what is left
+// of all waves up to Wave.
+type RolloutWaveInput struct {
+	RolloutID string          `json:"rollout_id"`
+	PlanHash  string          `json:"plan_hash"`
+	Wave      PlanWave        `json:"wave"`
+	Strategy  RolloutStrategy `json:"strategy"`
+	Actor     Actor           `json:"actor"`
+	Reason    string          `json:"reason"`
+	Rate      float64         `json:"rate_per_minute,omitempty"`
+	// Total is the number of devices of the rollout, Before what came of those
+	// that ended before this run of the wave. Accepted is what an operator has
+	// accepted: it does not count against the limits.
+	Total    int           `json:"total"`
+	Before   RolloutCounts `json:"before"`
+	Accepted RolloutCounts `json:"accepted"`
+	// Mine is what came of devices of this wave in an earlier pass.
+	Mine    RolloutCounts  `json:"mine"`
+	Control RolloutControl `json:"control"`
+
+	// Resume is set by the workflow itself when it continues as new.
+	Resume *WaveState `json:"resume,omitempty"`
+}
+
+// WaveState is what a wave takes along when it continues as new.
+type WaveState struct {
+	Progress WaveProgress `json:"progress"`
+	// Spent is how much of the deadline is used up.
+	Spent time.Duration `json:"spent_ns"`
+	// Passed counts the checks in a row that found everything healthy.
+	Passed int `json:"passed"`
+	// CheckUntil is when the checks give up.
+	CheckUntil *time.Time `json:"check_until,omitempty"`
+}
+
+// The phases of a wave.
+const (
+	WaveRolling  = "rolling"
+	WaveWaiting  = "waiting for a window"
+	WavePaused   = "paused"
+	WaveSoaking  = "soaking"
+	WaveChecking = "checking"
+	WaveOver     = "over"
+)
+
+// WaveProgress is the answer to QueryProgress of a wave, and its result.
+type WaveProgress struct {
+	Wave  int    `json:"wave"`
+	Phase string `json:"phase"`
+	RolloutCounts
+	// Running holds the IDs of the devices in work, sorted.
+	Running []string `json:"running,omitempty"`
+	// Opens is when the next window opens, while none is open.
+	Opens *time.Time `json:"opens,omitempty"`
+	// Breach says which limit was passed, and Left how many devices have not
+	// had their turn.
+	Breach  string `json:"breach,omitempty"`
+	Left    int    `json:"left"`
+	Verdict string `json:"verdict,omitempty"`
+	Detail  string `json:"detail,omitempty"`
+	// Findings are the first devices that are not healthy.
+	Findings []RolloutFinding `json:"findings,omitempty"`
+	Began    time.Time        `json:"began"`
+}
+
+// RolloutFinding is a device that is not healthy.
+type RolloutFinding struct {
+	DeviceID string `json:"device_id"`
+	State    string `json:"state"`
+	Unsafe   bool   `json:"unsafe,omitempty"`
+	Reason   string `json:"reason,omitempty"`
+	Detail   string `json:"detail"`
+}
+
+// BeginRolloutInput is the input of ActivityBeginRollout.
+type BeginRolloutInput struct {
+	PlanHash string `json:"plan_hash"`
+	Actor    Actor  `json:"actor"`
+	Reason   string `json:"reason"`
+}
+
+// NoteRolloutInput is the input of ActivityNoteRollout.
+type NoteRolloutInput struct {
+	RolloutID string `json:"rollout_id"`
+	State     string `json:"state"`
+	Detail    string `json:"detail"`
+	// Event, where it is not empty, is written to the ledger, as done by By,
+	// or by the actor when that is empty.
+	Event string `json:"event,omitempty"`
+	By    string `json:"by,omitempty"`
+	Actor Actor  `json:"actor"`
+	Ended bool   `json:"ended,omitempty"`
+}
+
+// RolloutLeftInput is the input of ActivityRolloutLeft and
+// ActivityRollbackLeft.
+type RolloutLeftInput struct {
+	RolloutID string `json:"rollout_id"`
+	// UpTo is the last wave whose devices are wanted.
+	UpTo  int    `json:"up_to,omitempty"`
+	After string `json:"after,omitempty"`
+	Limit int    `json:"limit"`
+	// Healthy asks for the devices that were healthy at the last look instead
+	// of those that are left.
+	Healthy bool `json:"healthy,omitempty"`
+}
+
+// RolloutLeft is a page of devices, in the order of their IDs. Next is the
+// After of the next page, or "".
+type RolloutLeft struct {
+	Devices []RolloutRef `json:"devices"`
+	Next    string       `json:"next,omitempty"`
+}
+
+// RolloutRef is a device that is left, with its calendar.
+type RolloutRef struct {
+	DeviceRef
+	Calendar string        `json:"calendar,omitempty"`
+	Takes    time.Duration `json:"takes_ns,omitempty"`
+}
+
+// RollOutDeviceInput is the input of ActivityRollOutDevice.
+type RollOutDeviceInput struct {
+	Scope
+	RolloutID string `json:"rollout_id"`
+	// Until is when the device's window closes; the write begins Takes before
+	// at the latest. Nil is no window.
+	Until   *time.Time    `json:"until,omitempty"`
+	Takes   time.Duration `json:"takes_ns,omitempty"`
+	Silence bool          `json:"silence,omitempty"`
+	// Deadline bounds how long a silence can last, whatever becomes of us.
+	Deadline time.Duration `json:"deadline_ns"`
+}
+
+// DeviceVerdict is what came of a device. It is also the detail of an error of
+// ActivityRollOutDevice, as far as it came.
+type DeviceVerdict struct {
+	DeviceID string `json:"device_id"`
+	State    string `json:"state"`
+	Unsafe   bool   `json:"unsafe,omitempty"`
+	Reason   string `json:"reason,omitempty"`
+	Detail   string `json:"detail"`
+}
+
+// SettleDeviceInput is the input of ActivitySettleDevice. State is the verdict
+// if nothing was written; a device to which something may have been written is
+// unknown and unsafe.
+type SettleDeviceInput struct {
+	RolloutID string `json:"rollout_id"`
+	DeviceID  string `json:"device_id"`
+	State     string `json:"state"`
+	Reason    string `json:"reason"`
+	Detail    string `json:"detail"`
+}
+
+// CheckRolloutInput is the input of ActivityCheckRollout.
+type CheckRolloutInput struct {
+	RolloutID string   `json:"rollout_id"`
+	IDs       []string `json:"ids"`
+}
+
+// CheckRolloutResult has a verdict for each of the devices.
+type CheckRolloutResult struct {
+	Verdicts []DeviceVerdict `json:"verdicts"`
+}
+
+// CheckMetricInput is the input of ActivityCheckMetric.
+type CheckMetricInput struct {
+	Expression string `json:"expression"`
+}
+
+// MetricVerdict is the result of ActivityCheckMetric. Verdict is one of the
+// Verdict constants.
+type MetricVerdict struct {
+	Verdict string `json:"verdict"`
+	Detail  string `json:"detail"`
+}
+
+// CalendarInput is the input of ActivityRolloutCalendar.
+type CalendarInput struct {
+	RolloutID string   `json:"rollout_id"`
+	Calendars []string `json:"calendars"`
+}
+
+// CalendarResult is the result of ActivityRolloutCalendar, in the order of the
+// input.
+type CalendarResult struct {
+	Openings []Opening `json:"openings"`
+}
+
+// Opening says whether a calendar is open, and until when, or when it opens.
+// Both are nil for one that is always open; Never says that it does not open
+// any more.
+type Opening struct {
+	Calendar string     `json:"calendar"`
+	Open     bool       `json:"open"`
+	Until    *time.Time `json:"until,omitempty"`
+	Opens    *time.Time `json:"opens,omitempty"`
+	Never    bool       `json:"never,omitempty"`
+}
+
+// TryAgainInput is the input of ActivityTryAgain, TryAgainResult its result:
+// how many devices it was.
+type TryAgainInput struct {
+	RolloutID string   `json:"rollout_id"`
+	Devices   []string `json:"devices,omitempty"`
+}
+
+// TryAgainResult is the result of ActivityTryAgain.
+type TryAgainResult struct {
+	Devices int           `json:"devices"`
+	Counts  RolloutCounts `json:"counts"`
+}
+
+// RollbackInput is the input of WorkflowRollback.
+type RollbackInput struct {
+	RolloutID string `json:"rollout_id"`
+	Actor     Actor  `json:"actor"`
+	Reason    string `json:"reason"`
+	Bounds    Bounds `json:"bounds"`
+	// Silence silences the alerts of the devices in work.
+	Silence bool `json:"silence,omitempty"`
+	// Own says that no rollout waits for it, so that it notes its own end.
+	Own bool `json:"own,omitempty"`
+
+	// Resume is set by the workflow itself when it continues as new.
+	Resume *RollbackState `json:"resume,omitempty"`
+}
+
+// RollbackState is what a rollback takes along when it continues as new.
+type RollbackState struct {
+	After    string           `json:"after"`
+	Progress RollbackProgress `json:"progress"`
+}
+
+// RollbackProgress is the answer to QueryProgress of a rollback, and its result.
+type RollbackProgress struct {
+	RolloutID string `json:"rollout_id"`
+	// Back counts the devices that are as before, Kept those that are not.
+	Back int `json:"back"`
+	Kept int `json:"kept"`
+	// Running holds the IDs of the devices in work, sorted.
+	Running []string `json:"running,omitempty"`
+	// Findings are the first devices that are not as before.
+	Findings []RolloutFinding `json:"findings,omitempty"`
+	Began    time.Time        `json:"began"`
+}
+
+// RollBackDeviceInput is the input of ActivityRollBackDevice.
+type RollBackDeviceInput struct {
+	Scope
+	RolloutID string        `json:"rollout_id"`
+	Silence   bool          `json:"silence,omitempty"`
+	Deadline  time.Duration `json:"deadline_ns"`
+}
