@@ -1,7 +1,6 @@
 package profile
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"regexp"
@@ -12,28 +11,24 @@ import (
 	"edgefleet/devices/profile/strictyaml"
 )
 
-var pointPattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
+func join(words []string) string { return strings.Join(words, ", ") }
 
-// maxText is the longest text in registers: what one read can return.
-const maxText = 100
+var pointPattern = regexp.MustCompile(pointText)
 
-// span is a range of addresses that a point occupies.
-type span struct {
-	table       devices.ModbusTable
-	first, last int
-	what        string
-	line        int
-}
+// section is what a point is in the profile, in the words of errors.
+type section string
+
+const (
+	identitySection    section = "identity point"
+	settingSection     section = "setting"
+	measurementSection section = "measurement"
+	pulseSection       section = "action"
+)
 
 func (r *reader) points(root strictyaml.Map) {
-	base := []string{"name", "description", "table", "address", "length", "type", "word_order", "scale", "unit", "enum"}
 	before := len(r.f.Problems())
-	for _, n := range list(root, "identity") {
-		m, ok := n.Map(append(slices.Clone(base), "equals")...)
-		if !ok {
-			continue
-		}
-		pt, ok := r.point(m, "", "identity point")
+	for _, m := range root.Mappings("identity") {
+		pt, ok := r.point(m, "", identitySection, r.protocol.place)
 		if !ok {
 			continue
 		}
@@ -52,119 +47,83 @@ func (r *reader) points(root strictyaml.Map) {
 	if len(r.f.Problems()) == before && !slices.ContainsFunc(r.p.Identity, func(id Identity) bool { return id.Equals != nil }) {
 		r.f.Add(root.KeyLine("identity"), "nothing says what the device has to be", "give at least one identity point with equals")
 	}
-	for _, n := range list(root, "settings") {
-		m, ok := n.Map(append(slices.Clone(base), "min", "max", "volatile")...)
+	for _, m := range root.Mappings("settings") {
+		pt, ok := r.point(m, "", settingSection, r.protocol.place)
 		if !ok {
 			continue
 		}
-		if pt, ok := r.point(m, "", "setting"); ok {
-			r.bounds(m, &pt)
-			pt.Writable = true
-			if t := pt.Modbus.Table; t == devices.Input || t == devices.Discrete {
-				r.f.Add(m.KeyLine("table"), fmt.Sprintf("setting %s stands in the %s table, which cannot be written", pt.Name, t), "make it a measurement, or correct the table")
-			}
-			r.p.Settings = append(r.p.Settings, pt)
-		}
+		r.bounds(m, &pt)
+		r.flags(m, &pt)
+		r.setting(pt, m.Line)
 	}
-	for _, n := range list(root, "measurements") {
-		m, ok := n.Map(base...)
-		if !ok {
-			continue
-		}
-		if pt, ok := r.point(m, "", "measurement"); ok {
+	r.protocol.more(root)
+	for _, m := range root.Mappings("measurements") {
+		if pt, ok := r.point(m, "", measurementSection, r.protocol.place); ok {
 			r.p.Measurements = append(r.p.Measurements, pt)
 		}
 	}
 }
 
-// point reads what all points have. A name that is given is not read from
-// the mapping, which then is an action's pulse.
-func (r *reader) point(m strictyaml.Map, name, what string) (devices.Point, bool) {
-	before := len(r.f.Problems())
-	pt := devices.Point{Name: name}
-	if name == "" && what != "action" {
-		pt.Name = m.NeedText("name", "name the "+what)
-		if pt.Name != "" && !pointPattern.MatchString(pt.Name) {
-			r.f.Add(m.KeyLine("name"), fmt.Sprintf("name %s is not a point's name", strictyaml.Quote(pt.Name)), "use lower-case letters, digits and underscores, beginning with a letter, at most 63")
+// setting takes a point in as a setting. Two of one place would change each
+// other for ever; those of registers are found by their addresses.
+func (r *reader) setting(pt devices.Point, line int) {
+	pt.Writable = true
+	if place := placeOf(pt); place != "" {
+		if first, twice := r.places[place]; twice {
+			r.f.Add(line, fmt.Sprintf("settings %s and %s are both %s", first, pt.Name, place), "keep one of them")
 		}
-		if line, twice := r.names[pt.Name]; twice {
-			r.f.Add(m.KeyLine("name"), fmt.Sprintf("a second point is named %s; the first stands in line %d", pt.Name, line), "give each its own name")
-		}
-		r.names[pt.Name] = m.KeyLine("name")
+		r.places[place] = pt.Name
 	}
-	pt.Unit = m.Text("unit")
-	addr := &devices.ModbusAddress{Table: devices.ModbusTable(m.NeedText("table", "give one of coil, discrete, holding, input"))}
-	pt.Modbus = addr
-	bit := addr.Table == devices.Coil || addr.Table == devices.Discrete
-	if !bit && addr.Table != "" && addr.Table != devices.Holding && addr.Table != devices.Input {
-		r.f.Add(m.KeyLine("table"), "unknown table "+strictyaml.Quote(string(addr.Table)), "use one of coil, discrete, holding, input")
-	}
-	if n, ok := m.Get("address"); !ok {
-		m.Missing("address", "give the zero-based address")
-	} else if a, ok := n.Int(0, math.MaxUint16); ok {
-		addr.Address = uint16(a)
-	}
-	r.pointType(m, &pt, bit)
-	r.scale(m, &pt)
-	r.enum(m, &pt)
-	if len(r.f.Problems()) > before {
-		return pt, false
-	}
-	last := int(addr.Address) + int(addr.Length) - 1
-	if last > math.MaxUint16 {
-		r.f.Add(m.KeyLine("address"), fmt.Sprintf("%s ends at address %d", pt.Name, last), "the last address is 65535")
-		return pt, false
-	}
-	label := what + " " + pt.Name
-	r.spans = append(r.spans, span{table: addr.Table, first: int(addr.Address), last: last, what: label, line: m.Line})
-	return pt, true
+	r.p.Settings = append(r.p.Settings, pt)
 }
 
-func (r *reader) pointType(m strictyaml.Map, pt *devices.Point, bit bool) {
-	types := []string{"int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64", "string"}
-	text := m.Text("type")
+func placeOf(pt devices.Point) string {
 	switch {
-	case bit && (text == "" || text == "bool"):
-		pt.Type, pt.Modbus.Length = devices.Bool, 1
-	case bit:
-		r.f.Add(m.KeyLine("type"), fmt.Sprintf("type %s in the %s table", strictyaml.Quote(text), pt.Modbus.Table), "coils and discrete inputs are bool; leave type out")
+	case pt.SunSpec != "":
+		return "the SunSpec point " + pt.SunSpec
+	case pt.OPCUA != nil:
+		return fmt.Sprintf("the node %s of namespace %q", pt.OPCUA.ID, pt.OPCUA.Namespace)
+	case pt.Host != nil:
+		return hostPlace(pt.Host)
+	}
+	return ""
+}
+
+// named registers the name of a point.
+func (r *reader) named(name string, line int) {
+	if first, twice := r.names[name]; twice {
+		r.f.Add(line, fmt.Sprintf("a second point is named %s; the first stands in line %d", name, first), "give each its own name")
+	}
+	r.names[name] = line
+}
+
+// point reads what all points have. A pulse has the name of its action.
+func (r *reader) point(m strictyaml.Map, name string, s section, place func(strictyaml.Map, *devices.Point, section)) (devices.Point, bool) {
+	before := len(r.f.Problems())
+	pt := devices.Point{Name: name}
+	if s != pulseSection {
+		pt.Name = m.NeedText("name", "name the "+string(s))
+		if pt.Name != "" && !pointPattern.MatchString(pt.Name) && !(r.p.SunSpec && sunSpecPattern.MatchString(pt.Name)) {
+			r.f.Add(m.KeyLine("name"), fmt.Sprintf("name %s is not a point's name", strictyaml.Quote(pt.Name)), "use lower-case letters, digits and underscores, beginning with a letter, at most 63")
+		}
+		r.named(pt.Name, m.KeyLine("name"))
+	}
+	pt.Unit = m.Text("unit")
+	place(m, &pt, s)
+	r.scale(m, &pt)
+	r.enum(m, &pt)
+	return pt, len(r.f.Problems()) == before
+}
+
+// pointType reads the type of a point that states it, one of names.
+func (r *reader) pointType(m strictyaml.Map, pt *devices.Point, names []string) {
+	text := m.NeedText("type", "give one of "+join(names))
+	switch {
 	case text == "":
-		m.Missing("type", "give one of "+strings.Join(types, ", "))
-	case text == "bool":
-		r.f.Add(m.KeyLine("type"), "type bool in a register", "use uint16 with an enum such as {off: 0, on: 1}")
-	case !slices.Contains(types, text):
-		r.f.Add(m.KeyLine("type"), "unknown type "+strictyaml.Quote(text), "use one of "+strings.Join(types, ", "))
+	case !slices.Contains(names, text):
+		r.f.Add(m.KeyLine("type"), "unknown type "+strictyaml.Quote(text), "use one of "+join(names))
 	default:
 		pt.Type = devices.Type(text)
-	}
-	n, has := m.Get("length")
-	switch {
-	case pt.Type == devices.String && !has:
-		m.Missing("length", "give the number of registers of the text")
-	case pt.Type == devices.String:
-		if l, ok := n.Int(1, maxText); ok {
-			pt.Modbus.Length = uint16(l)
-		}
-	case has && pt.Type != "":
-		n.Add(fmt.Sprintf("length on a %s", pt.Type), "remove it; only a string states its length")
-	}
-	switch pt.Type {
-	case devices.Int16, devices.Uint16:
-		pt.Modbus.Length = 1
-	case devices.Int32, devices.Uint32, devices.Float32:
-		pt.Modbus.Length = 2
-	case devices.Int64, devices.Uint64, devices.Float64:
-		pt.Modbus.Length = 4
-	}
-	if n, ok := m.Get("word_order"); ok {
-		order, _ := n.Text()
-		switch {
-		case order != "high-first" && order != "low-first":
-			n.Add("unknown word_order "+strictyaml.Quote(order), "use high-first or low-first")
-		case pt.Modbus.Length == 1 || pt.Type == devices.String:
-			n.Add(fmt.Sprintf("word_order on a %s", pt.Type), "remove it; only numbers of several registers have one")
-		}
-		pt.Modbus.WordSwap = order == "low-first"
 	}
 }
 
@@ -199,6 +158,9 @@ func (r *reader) enum(m strictyaml.Map, pt *devices.Point) {
 		devices.Int32: {math.MinInt32, math.MaxInt32}, devices.Uint32: {0, math.MaxUint32},
 	}
 	limit, fits := limits[pt.Type]
+	if lo, hi, narrow := nodeRange(pt.OPCUA); narrow {
+		limit = [2]int64{lo, hi}
+	}
 	switch {
 	case pt.Type == "":
 		return
@@ -227,15 +189,27 @@ func (r *reader) enum(m strictyaml.Map, pt *devices.Point) {
 	}
 }
 
-func (r *reader) bounds(m strictyaml.Map, pt *devices.Point) {
+func (r *reader) flags(m strictyaml.Map, pt *devices.Point) {
 	if n, ok := m.Get("volatile"); ok {
 		pt.Volatile, _ = n.Bool()
 	}
+	if n, ok := m.Get("secret"); ok {
+		pt.Secret, _ = n.Bool()
+	}
+}
+
+func (r *reader) bounds(m strictyaml.Map, pt *devices.Point) {
+	free := *pt
+	// What the type of the node holds is less than what ours does.
+	lo, hi := nodeBounds(pt)
+	free.Min, free.Max = lo, hi
 	for _, bound := range []struct {
 		key  string
 		into **float64
-	}{{"min", &pt.Min}, {"max", &pt.Max}} {
+		end  *float64
+	}{{"min", &pt.Min, lo}, {"max", &pt.Max, hi}} {
 		key := bound.key
+		*bound.into = bound.end
 		n, ok := m.Get(key)
 		if !ok {
 			continue
@@ -248,8 +222,6 @@ func (r *reader) bounds(m strictyaml.Map, pt *devices.Point) {
 		if !ok {
 			continue
 		}
-		free := *pt
-		free.Min, free.Max = nil, nil
 		if _, err := free.Canonical(v); err != nil {
 			n.Add(fmt.Sprintf("%s: %v", key, err), "give a bound that the point can have")
 			continue
@@ -259,26 +231,4 @@ func (r *reader) bounds(m strictyaml.Map, pt *devices.Point) {
 	if pt.Min != nil && pt.Max != nil && *pt.Min > *pt.Max {
 		r.f.Add(m.KeyLine("min"), fmt.Sprintf("%s: min is above max", pt.Name), "exchange them")
 	}
-}
-
-// overlaps refuses two points on one address: a write to one would silently
-// change the other.
-func (r *reader) overlaps() {
-	slices.SortStableFunc(r.spans, func(a, b span) int {
-		return cmp.Or(strings.Compare(string(a.table), string(b.table)), cmp.Compare(a.first, b.first))
-	})
-	for i := 1; i < len(r.spans); i++ {
-		a, b := r.spans[i-1], r.spans[i]
-		if a.table == b.table && b.first <= a.last {
-			r.f.Add(max(a.line, b.line), fmt.Sprintf("%s and %s overlap at %s %d", a.what, b.what, b.table, b.first), "correct an address or a length")
-		}
-		// The longer of two overlapping ones goes on to be compared.
-		if a.table == b.table && a.last > b.last {
-			r.spans[i].last, r.spans[i].what = a.last, a.what
-		}
-	}
-}
-
-func byAddress(a, b devices.Point) int {
-	return cmp.Or(strings.Compare(string(a.Modbus.Table), string(b.Modbus.Table)), cmp.Compare(a.Modbus.Address, b.Modbus.Address))
 }

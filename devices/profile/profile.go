@@ -24,6 +24,10 @@ const (
 	DefaultGap           = 20 * time.Millisecond
 )
 
+// defaultFirmware is the identity point that is the firmware's version where
+// the profile names no other.
+const defaultFirmware = "firmware"
+
 // Classes returns the classes of devices, in the order of the manual.
 func Classes() []string { return []string{"plc", "rtu", "gateway"} }
 
@@ -44,7 +48,9 @@ type Profile struct {
 	SunSpec bool
 	// Identity says what the device has to be, in the order of the file.
 	Identity []Identity
-	// Settings are writable, Measurements are not; both in address order.
+	// Settings are writable, Measurements are not; those of registers are in
+	// the order of addresses, all others in that of the file, with the parts
+	// of curves last.
 	Settings, Measurements []devices.Point
 	// Health holds when all its conditions do.
 	Health []Condition
@@ -52,9 +58,13 @@ type Profile struct {
 	Interlock []Interlock
 	Actions   []Action
 	Settle    Settle
-	// BackWithin bounds the wait for the device after a reset.
+	// BackWithin bounds the wait for the device after a reset or restart.
 	BackWithin time.Duration
-	Quirks     Quirks
+	// RestartAction is the action that restarts the device, or "".
+	RestartAction string
+	// Firmware is the identity point that is the firmware's version, or "".
+	Firmware string
+	Quirks   Quirks
 	// File is where the profile stands.
 	File string
 }
@@ -76,7 +86,8 @@ type Interlock struct {
 // Action is one thing that a device can be told to do, by one write.
 type Action struct {
 	Name, Description string
-	// Pulse is the write that does it.
+	// Pulse is the write that does it: of a value, or of devices.RunValue to a
+	// point that calls a method (Point.Method) or runs a command (HostRun).
 	Pulse devices.Setting
 	// Confirm is an unsigned counter of how often it was done, or nil when
 	// the device has none: then a lost answer stays indeterminate.

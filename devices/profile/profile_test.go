@@ -2,8 +2,10 @@ package profile_test
 
 import (
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -60,7 +62,17 @@ func TestTheFixtureOfWhichTheBadOnesAreMadeIsGood(t *testing.T) {
 func TestEveryBuiltinProfileLoads(t *testing.T) {
 	profiles, err := profile.Builtin()
 	require.NoError(t, err)
-	require.Len(t, profiles, 2)
+	names := slices.Sorted(maps.Keys(profiles))
+	require.Equal(t, []string{"feeder-rtu", "linux-gateway", "opcua-plc", "register-plc", "sunspec-battery", "sunspec-inverter", "switched-outlet"}, names)
+	for name, p := range profiles {
+		require.Equal(t, "builtin/"+name+".yaml", p.File)
+		require.Equal(t, "firmware", p.Firmware, "patching asks each model for its version: %s", name)
+		require.Equal(t, p.Protocol == profile.ModbusTCP, profile.Plain(p.Protocol))
+		for _, role := range []string{"model", "serial", "firmware"} {
+			_, ok := p.Point(role)
+			require.True(t, ok, "the registry wants the %s of a %s", role, name)
+		}
+	}
 	feeder, outlet := profiles["feeder-rtu"], profiles["switched-outlet"]
 	require.Len(t, feeder.Settings, 14)
 	require.Equal(t, "state == running", feeder.Health[0].String())

@@ -110,6 +110,14 @@ type Map struct {
 	// Keys are the fields present, in the order of the file.
 	Keys   []string
 	values map[string]Node
+	// keyLines are where the names stand, which may be above their values.
+	keyLines map[string]int
+	// shape is set on mappings that were read as one.
+	shape Shape
+}
+
+func (m Map) unknown(key string, known []string) {
+	m.f.Add(m.keyLines[key], fmt.Sprintf("unknown field %q", key), useOneOf(known))
 }
 
 // Get returns a field's value, if it is present.

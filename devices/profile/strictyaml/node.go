@@ -29,7 +29,7 @@ func (n Node) null() bool { return n.n.Kind == yaml.ScalarNode && n.n.ShortTag()
 // Map reads the value as a mapping. Fields that are not known are problems,
 // unless none is given: then any are. An empty value is an empty mapping.
 func (n Node) Map(known ...string) (Map, bool) {
-	m := Map{f: n.f, Line: n.n.Line, values: map[string]Node{}}
+	m := Map{f: n.f, Line: n.n.Line, values: map[string]Node{}, keyLines: map[string]int{}}
 	if n.null() {
 		return m, true
 	}
@@ -48,8 +48,9 @@ func (n Node) Map(known ...string) (Map, bool) {
 			n.f.Add(k.Line, fmt.Sprintf("%q stands here twice", key), "keep one of them")
 			continue
 		}
+		m.keyLines[key] = k.Line
 		if len(known) > 0 && !slices.Contains(known, key) {
-			n.f.Add(k.Line, fmt.Sprintf("unknown field %q", key), useOneOf(known))
+			m.unknown(key, known)
 			continue
 		}
 		m.Keys = append(m.Keys, key)
@@ -104,6 +105,9 @@ func (n Node) scalar() bool {
 	}
 	return true
 }
+
+// Single says that the value is one scalar, and no list or mapping.
+func (n Node) Single() bool { return n.n.Kind == yaml.ScalarNode }
 
 // Text returns any scalar as it is written, so that version: 1.10 is "1.10".
 func (n Node) Text() (string, bool) {
