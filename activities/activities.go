@@ -59,6 +59,7 @@ func (a *Activities) RegisterDevice(r worker.ActivityRegistry) {
 	register(a, r, contract.ActivityScanDrift, a.scanDrift)
 	register(a, r, contract.AskDeviceProbe, a.askProbe)
 	register(a, r, contract.AskDeviceDrift, a.askDrift)
+	register(a, r, contract.AskDeviceFingerprint, a.askFingerprint)
 }
 
 // RegisterCentral registers what runs on contract.TaskQueue.

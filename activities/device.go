@@ -27,6 +27,44 @@ func (a *Activities) remember(ctx context.Context, deviceID, state, detail strin
 	}
 }
 
+// answers takes back that a device is dark. Whether it is well is not known by
+// that.
+func (a *Activities) answers(ctx context.Context, deviceID, detail string) {
+	if a.state(ctx, deviceID) == stateUnreachable {
+		a.remember(ctx, deviceID, stateUnknown, detail)
+	}
+}
+
+// inSync takes back that a device is dark or has drifted, after its
+// configuration was read and is as it should be. Such a device is verified, so
+// that the device list says how it is, and not only what it is not any more;
+// others are left as they are, at no cost.
+func (a *Activities) inSync(ctx context.Context, op *fleet.Operator, deviceID string) {
+	if s := a.state(ctx, deviceID); s != stateUnreachable && s != stateDrifted {
+		return
+	}
+	found, err := op.Verify(ctx, deviceID)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		a.remember(ctx, deviceID, stateUnknown, "in sync with its baseline again; more could not be found out: "+err.Error())
+	case found.Healthy:
+		a.remember(ctx, deviceID, stateHealthy, found.Detail)
+	default:
+		a.remember(ctx, deviceID, stateUnhealthy, found.Detail)
+	}
+}
+
+// state is what the device list says of a device, or "" when that cannot be
+// found out or there is nothing.
+func (a *Activities) state(ctx context.Context, deviceID string) string {
+	s, err := a.deps.Store.DeviceState(ctx, deviceID)
+	if err != nil {
+		return ""
+	}
+	return s.State
+}
+
 // States of a device, as the device list shows them.
 const (
 	stateUnknown     = "unknown"
@@ -54,7 +92,9 @@ func (a *Activities) probe(ctx context.Context, deviceID string) (contract.Netwo
 		out.Verdicts = append(out.Verdicts, contract.Verdict{
 			Check: string(v.Check), Result: string(v.Result), Detail: v.Detail, Duration: v.Duration})
 	}
-	if !found.Reachable {
+	if found.Reachable {
+		a.answers(ctx, deviceID, found.Summary)
+	} else {
 		a.remember(ctx, deviceID, stateUnreachable, found.Summary)
 	}
 	return out, nil
@@ -95,8 +135,11 @@ func (a *Activities) drift(ctx context.Context, deviceID string) (contract.Drift
 	if err != nil {
 		return contract.DriftReport{}, err
 	}
-	if len(found.Drifted) > 0 {
+	switch {
+	case len(found.Drifted) > 0:
 		a.remember(ctx, deviceID, stateDrifted, driftText(found))
+	case found.Checked > 0:
+		a.inSync(ctx, op, deviceID)
 	}
 	return contract.DriftReport{
 		DeviceID: deviceID, Baseline: found.Baseline, Version: found.Version,

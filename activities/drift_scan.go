@@ -200,6 +200,7 @@ func (s *driftScan) lookAt(ctx context.Context, id string) (contract.DriftFindin
 		return out, nil
 	case len(report.Drifted) == 0:
 		out.Outcome = contract.DriftInSync
+		s.a.inSync(reading, s.op, id)
 		return out, nil
 	}
 	return s.judge(ctx, out, report)

@@ -54,6 +54,21 @@ func (j *journal) Capture(ctx context.Context, device string, values []fleet.Cap
 	return ofStore(err)
 }
 
+func (j *journal) Captured(ctx context.Context, device string) ([]fleet.Captured, error) {
+	// An activity captures each setting once, and a profile has fewer settings
+	// than one answer has room for.
+	list, err := j.store.Captures(ctx, store.CaptureQuery{
+		DeviceID: device, WorkflowID: j.workflowID, RunID: j.runID, ActivityID: j.activityID, Limit: 1000})
+	if err != nil {
+		return nil, ofStore(err)
+	}
+	out := make([]fleet.Captured, len(list))
+	for i, c := range list {
+		out[i] = fleet.Captured{Setting: c.Name, Value: c.Value, Unit: c.Unit}
+	}
+	return out, nil
+}
+
 func (j *journal) Prior(ctx context.Context, item string) (*fleet.Record, error) {
 	key := store.EffectKey{WorkflowID: j.workflowID, RunID: j.runID, ActivityID: j.activityID, Action: j.action, Item: item}
 	intent, err := j.store.FindIntent(ctx, key)

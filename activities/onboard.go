@@ -93,9 +93,22 @@ func (a *Activities) onboard(ctx context.Context, in contract.OnboardDeviceInput
 		// takes the device anew, and the journal knows how far this one came.
 		err = transient(contract.ErrLeaseLost, err)
 	}
-	return out, err
+	if !out.Later {
+		return out, err
+	}
+	failure := contract.OnboardFailure{Detail: clip(err.Error(), maxWhy)}
+	var detailed *detailedError
+	if errors.As(err, &detailed) {
+		failure, _ = detailed.details.(contract.OnboardFailure)
+	}
+	failure.DeviceID = in.DeviceID
+	failure.Reason, _ = reasonOf(ctx, err)
+	a.deps.Logger.Info("device not onboarded yet", zap.String("device", in.DeviceID), zap.Error(err))
+	return contract.OnboardDeviceResult{DeviceID: in.DeviceID, Failure: &failure, Later: true}, nil
 }
 
+// onboardLeased is one attempt. With an error it says by Later whether the
+// caller is to try again by another activity.
 func (a *Activities) onboardLeased(ctx context.Context, in contract.OnboardDeviceInput) (contract.OnboardDeviceResult, error) {
 	op, err := a.operator(in.DeviceID)
 	if err != nil {
@@ -106,12 +119,15 @@ func (a *Activities) onboardLeased(ctx context.Context, in contract.OnboardDevic
 	own := owner(ctx)
 	lease, err := seize(ctx, a, func() (store.Lease, error) { return a.deps.Store.AcquireLease(ctx, in.DeviceID, own) })
 	if err != nil {
-		return contract.OnboardDeviceResult{}, err
+		return contract.OnboardDeviceResult{Later: a.yields(ctx, in, err)}, err
 	}
 	defer a.release(ctx, lease)
 	in.LeaseToken = lease.Token
-	j := newJournal(ctx, a.deps.Store, in.Scope, contract.ActivityOnboard, fleet.Change{Action: fleet.ActionWriteSettings, Target: in.DeviceID})
-	found, err := op.Onboard(ctx, in.DeviceID, j, say)
+	opts, err := a.onboardOptions(ctx, in)
+	if err != nil {
+		return contract.OnboardDeviceResult{}, err
+	}
+	found, err := op.Onboard(ctx, in.DeviceID, opts, a.onboardJournal(ctx, in), say)
 	reg := a.registration(ctx, op.Fleet(), in, found)
 	reg.Phases = registryPhases(found, err != nil || found.Failed != "")
 	if err != nil {
@@ -120,12 +136,17 @@ func (a *Activities) onboardLeased(ctx context.Context, in contract.OnboardDevic
 		if devices.KindOf(err) == devices.Unreachable {
 			a.remember(ctx, in.DeviceID, stateUnreachable, err.Error())
 		}
-		return contract.OnboardDeviceResult{}, onboardError(in.DeviceID, phase, err, errors.Join(err, a.registerFailed(ctx, reg)))
+		later := a.yields(ctx, in, err)
+		why := err
+		if !later || in.Final {
+			err = errors.Join(err, a.registerFailed(ctx, reg))
+		}
+		return contract.OnboardDeviceResult{Later: later}, onboardError(in.DeviceID, phase, why, err)
 	}
 	out := contract.OnboardDeviceResult{DeviceID: in.DeviceID, Phases: phaseTimes(found.Phases), Undone: found.Undone}
 	if found.Failed != "" {
-		reason := contract.ErrRejected
-		if found.Failed == fleet.PhaseVerify {
+		reason := kinds[found.Kind].reason
+		if found.Failed == fleet.PhaseVerify && found.Kind == devices.Rejected {
 			reason = contract.ErrNotHealthy
 			a.remember(ctx, in.DeviceID, stateUnhealthy, found.Why)
 		}
@@ -141,6 +162,41 @@ func (a *Activities) onboardLeased(ctx context.Context, in contract.OnboardDevic
 	a.remember(ctx, in.DeviceID, stateHealthy, "onboarded")
 	out.Phases = append(out.Phases, contract.PhaseTime{Phase: contract.PhaseRegister, Took: time.Since(began)})
 	return out, nil
+}
+
+// onboardOptions are what the caller decided, with what the registry knows of
+// a device that is in service.
+func (a *Activities) onboardOptions(ctx context.Context, in contract.OnboardDeviceInput) (fleet.OnboardOptions, error) {
+	opts := fleet.OnboardOptions{TrustFirstUse: in.TrustFirstUse, AcceptReplacement: in.AcceptReplacement}
+	r, err := a.deps.Store.Registered(ctx, in.DeviceID)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+	case err != nil:
+		return opts, ofStore(err)
+	case r.OnboardedAt != nil && r.State != store.StateDecommissioned:
+		opts.Serial = r.Serial
+	}
+	return opts, nil
+}
+
+func (a *Activities) onboardJournal(ctx context.Context, in contract.OnboardDeviceInput) *journal {
+	return newJournal(ctx, a.deps.Store, in.Scope, contract.ActivityOnboard, fleet.Change{Action: fleet.ActionWriteSettings, Target: in.DeviceID})
+}
+
+// yields says whether a device is left to another try of the caller's: what
+// keeps it may pass, and this activity has done nothing to it. An attempt that
+// had begun is known by its captures, which another activity would not find, so
+// it is retried in place.
+func (a *Activities) yields(ctx context.Context, in contract.OnboardDeviceInput, err error) bool {
+	if !in.Yield || ctx.Err() != nil {
+		return false
+	}
+	switch reason, _ := reasonOf(ctx, err); reason {
+	case contract.ErrUnreachable, contract.ErrBusy, contract.ErrOwnPath, contract.ErrLeaseHeld:
+		captured, err := a.onboardJournal(ctx, in).Captured(ctx, in.DeviceID)
+		return err == nil && len(captured) == 0
+	}
+	return false
 }
 
 // release gives back the lease that an activity took for itself, also when its
@@ -172,13 +228,18 @@ func (a *Activities) registerFailed(ctx context.Context, reg store.Registration)
 
 func (a *Activities) registration(ctx context.Context, f *fleetdir.Fleet, in contract.OnboardDeviceInput, found fleet.OnboardReport) store.Registration {
 	d, _, _ := f.Device(in.DeviceID)
+	pin := found.Pin
+	if len(found.Phases) > 0 && found.Phases[len(found.Phases)-1].Phase == fleet.PhaseIdentify && found.Failed != "" {
+		// It is some other device, of which nothing is to be trusted later.
+		pin = ""
+	}
 	return store.Registration{
 		DeviceID: in.DeviceID, Owner: owner(ctx), LeaseToken: in.LeaseToken,
 		Actor: actorText(in.Actor), ActivityID: activity.GetInfo(ctx).ActivityID,
 		Facts: store.Facts{
 			DeclaredHash: f.DeclaredHash(d), Revision: f.Revision(), Site: d.Site, Region: d.Region, Profile: d.Profile,
 			Maker: found.Identity["maker"], Model: found.Identity["model"],
-			Firmware: found.Identity["firmware"], Serial: found.Identity["serial"],
+			Firmware: found.Identity["firmware"], Serial: found.Identity["serial"], Pin: pin,
 			Baseline: found.Baseline, BaselineVersion: found.Version,
 		},
 	}

@@ -23,6 +23,17 @@ func (a *Activities) askDrift(ctx context.Context, q contract.DeviceQuery) (cont
 	return a.drift(ctx, q.ID)
 }
 
+func (a *Activities) askFingerprint(ctx context.Context, q contract.DeviceQuery) (contract.FingerprintReport, error) {
+	shown, err := a.deps.Operator().Fingerprints(ctx, q.ID)
+	if err != nil {
+		return contract.FingerprintReport{}, err
+	}
+	return contract.FingerprintReport{
+		DeviceID: shown.DeviceID, Protocol: shown.Protocol, Address: shown.Address, Shown: shown.Fingerprints,
+		Declared: shown.Declared, Pinned: shown.Pinned, Verdict: string(shown.Verdict), State: shown.State,
+	}, nil
+}
+
 func (a *Activities) askDeviceList(ctx context.Context, q contract.DeviceQuery) ([]contract.DeviceStatus, error) {
 	limit := contract.MaxDeviceList
 	if q.Limit > 0 {
@@ -101,11 +112,24 @@ func between[T any](after, last string, page func(after string) ([]T, error), id
 
 func (a *Activities) askDeviceShow(ctx context.Context, q contract.DeviceQuery) (contract.DeviceDetail, error) {
 	f := a.deps.Operator().Fleet()
-	d, _, err := f.Device(q.ID)
+	d, p, err := f.Device(q.ID)
 	if err != nil {
 		return contract.DeviceDetail{}, err
 	}
-	out := contract.DeviceDetail{DeviceStatus: contract.DeviceStatus{Device: wireDevice(d), State: stateUnknown}}
+	out := contract.DeviceDetail{
+		DeviceStatus: contract.DeviceStatus{Device: wireDevice(d), State: stateUnknown},
+		Protocol:     p.Protocol, Credentials: d.Credentials, Fingerprints: d.Fingerprints(),
+	}
+	if d.OPCUA != nil {
+		out.Security = d.OPCUA.Policy + "/" + d.OPCUA.Mode
+	}
+	registered, err := a.deps.Store.Registered(ctx, q.ID)
+	switch {
+	case err == nil:
+		out.Registry, out.Pin, out.Serial, out.Firmware = registered.State, registered.Pin, registered.Serial, registered.Firmware
+	case !errors.Is(err, store.ErrNotFound):
+		return out, err
+	}
 	if desired, ok := f.Baseline(d); ok {
 		out.Baseline = desired.Baseline + " " + desired.Version
 	}

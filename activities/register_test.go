@@ -42,7 +42,7 @@ func TestEveryActivityOfTheContractIsRegisteredOnItsQueueAndNoOther(t *testing.T
 	require.Subset(t, constants(t, "*.go"), registered, "a name that is not the contract's")
 
 	// What reaches devices needs the region's network; all else the store only.
-	reaches := []string{contract.AskDeviceProbe, contract.AskDeviceDrift, contract.ActivityOnboard, contract.ActivityScanDrift}
+	reaches := []string{contract.AskDeviceProbe, contract.AskDeviceDrift, contract.AskDeviceFingerprint, contract.ActivityOnboard, contract.ActivityScanDrift}
 	for _, a := range contract.Actions() {
 		if !a.Central {
 			reaches = append(reaches, a.Name)

@@ -8,13 +8,20 @@ import (
 	"edgefleet/workflows/contract"
 )
 
+// maxShownValue bounds a value that is shown and not restored from, in bytes: a
+// line of a file, or the text of a curve.
+const maxShownValue = 1 << 10
+
 func settingDrifts(list []fleet.SettingDrift) []contract.SettingDrift {
 	out := make([]contract.SettingDrift, len(list))
 	for i, s := range list {
-		out[i] = contract.SettingDrift{Setting: s.Setting, Want: s.Want, Got: s.Got, Unit: s.Unit}
+		out[i] = contract.SettingDrift{Setting: s.Setting, Want: clip(s.Want, maxShownValue), Got: clip(s.Got, maxShownValue), Unit: s.Unit, Diff: s.Diff}
 	}
 	return out
 }
+
+// maxDriftText bounds a value in the text that names the first drifted settings.
+const maxDriftText = 100
 
 // driftText names the first drifted settings, for the device list.
 func driftText(d fleet.DriftReport) string {
@@ -25,7 +32,7 @@ func driftText(d fleet.DriftReport) string {
 			parts = append(parts, fmt.Sprintf("and %d more", len(d.Drifted)-shown))
 			break
 		}
-		parts = append(parts, strings.TrimSpace(fmt.Sprintf("%s is %s, want %s %s", s.Setting, s.Got, s.Want, s.Unit)))
+		parts = append(parts, strings.TrimSpace(fmt.Sprintf("%s is %s, want %s %s", s.Setting, clip(s.Got, maxDriftText), clip(s.Want, maxDriftText), s.Unit)))
 	}
 	return strings.Join(parts, "; ")
 }

@@ -113,7 +113,7 @@ func (o *onboarding) start(ctx workflow.Context, d contract.DeviceRef) workflow.
 	})
 	return workflow.ExecuteActivity(ctx, contract.ActivityOnboard, contract.OnboardDeviceInput{
 		Scope: contract.Scope{DeviceID: d.ID, Actor: o.in.Actor, Reason: o.in.Reason},
-		Trust: o.in.Trust, Yield: true,
+		Trust: o.in.Trust, Yield: true, Final: o.tries[d.ID] == len(waits()),
 	})
 }
 

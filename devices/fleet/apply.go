@@ -13,14 +13,27 @@ import (
 
 	"edgefleet/devices"
 	"edgefleet/devices/baseline"
+	"edgefleet/devices/sshhost"
 )
 
 // ActionWriteSettings is the Action of a Change that writes a baseline.
 const ActionWriteSettings = "write settings"
 
-// writeWithin bounds a write of settings, which is one request for each run of
-// changed settings.
-const writeWithin = 30 * time.Second
+const (
+	// writeWithin bounds a write of settings, which is one request for each
+	// run of changed settings.
+	writeWithin = 30 * time.Second
+	// writeWithinMost bounds a write whatever its commands take, so that the
+	// one who calls can be given a bound of his own.
+	writeWithinMost = 8 * time.Minute
+)
+
+// within bounds a write of these settings. On a host it is as long as the
+// validations, restarts and health checks of the profile may take, putting back
+// included: a write that is cut off there is one that a person has to look at.
+func within(todo []devices.Setting) time.Duration {
+	return min(max(writeWithin, sshhost.WriteWithin(todo)), writeWithinMost)
+}
 
 // ApplyReport says what was changed. Got of a change is the value before.
 type ApplyReport struct {
@@ -99,7 +112,7 @@ func (o *Operator) apply(ctx context.Context, id string, desired baseline.Desire
 		a.change, a.promised = prior.Change, true
 		err = a.takeUp(ctx)
 	} else {
-		a.change = Change{Item: item, Action: ActionWriteSettings, Target: id, Within: writeWithin,
+		a.change = Change{Item: item, Action: ActionWriteSettings, Target: id,
 			Before: map[string]string{}, After: map[string]string{}}
 		err = a.begin(ctx)
 	}
@@ -151,9 +164,8 @@ func (a *apply) begin(ctx context.Context) error {
 			continue
 		}
 		todo = append(todo, s)
-		before := s.Point.Text(got[i])
-		captured = append(captured, Captured{Setting: s.Point.Name, Value: before, Unit: s.Point.Unit})
-		a.change.Before[s.Point.Name], a.change.After[s.Point.Name] = before, s.Point.Text(s.Value)
+		captured = append(captured, capturedOf(s.Point, got[i]))
+		a.change.Before[s.Point.Name], a.change.After[s.Point.Name] = s.Point.Text(got[i]), s.Point.Text(s.Value)
 	}
 	if len(todo) == 0 {
 		return nil
@@ -205,6 +217,7 @@ func (a *apply) takeUp(ctx context.Context) error {
 
 // write makes the intended change and finds out what came of it.
 func (a *apply) write(ctx context.Context, todo []devices.Setting) error {
+	a.change.Within = within(todo)
 	if err := a.journal.Intent(ctx, a.change); err != nil {
 		return fmt.Errorf("%s: record the intent, so nothing was written: %w", a.ID, err)
 	}
@@ -337,6 +350,10 @@ func (a *apply) classify(settings []devices.Setting, got []devices.Value) writeS
 		}
 	}
 	return state
+}
+
+func capturedOf(p devices.Point, v devices.Value) Captured {
+	return Captured{Setting: p.Name, Value: p.Exact(v), Unit: p.Unit}
 }
 
 func names(settings []devices.Setting) string {

@@ -11,6 +11,10 @@ import (
 // devices.Point.Text renders its values.
 type SettingDrift struct {
 	Setting, Want, Got, Unit string
+	// Diff is how a file on a host differs, as a unified diff from what is
+	// wanted to what is there, at most 8 KiB and 200 lines. It is set by Drift
+	// only, and not for secrets.
+	Diff string
 }
 
 // DriftReport is the comparison of a device with its baseline.
@@ -21,7 +25,7 @@ type DriftReport struct {
 	Baseline, Version string
 	// Checked counts the settings that were compared.
 	Checked int
-	// Drifted in the order of addresses.
+	// Drifted in the order of the baseline's settings.
 	Drifted []SettingDrift
 }
 
@@ -49,7 +53,9 @@ func (o *Operator) Drift(ctx context.Context, id string) (DriftReport, error) {
 	if err != nil {
 		return DriftReport{}, err
 	}
-	return compare(id, desired, got), nil
+	report := compare(id, desired, got)
+	addDiffs(&report, desired.Settings, got)
+	return report, nil
 }
 
 func compare(id string, desired baseline.Desired, got []devices.Value) DriftReport {

@@ -15,8 +15,12 @@ import (
 // What it keeps is kept by operation (workflow, run and activity), so that two
 // operations do not see each other's records.
 type Journal interface {
-	// Capture keeps the values that are about to be replaced.
+	// Capture keeps the values that are about to be replaced. What this
+	// operation captured of a setting first stays.
 	Capture(ctx context.Context, device string, values []Captured) error
+	// Captured returns what this operation captured first of each setting of a
+	// device, over all its attempts: what it found there.
+	Captured(ctx context.Context, device string) ([]Captured, error)
 	// Prior returns what an earlier attempt at this operation recorded of an
 	// item, or nil when it recorded nothing.
 	Prior(ctx context.Context, item string) (*Record, error)
@@ -46,7 +50,8 @@ type Change struct {
 	Within time.Duration
 }
 
-// Captured is a setting's value before a change, as Point.Text renders it.
+// Captured is a setting's value before a change, as devices.Point.Exact renders
+// it, so that a file can be put back.
 type Captured struct {
 	Setting, Value, Unit string
 }

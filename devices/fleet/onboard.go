@@ -4,18 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"edgefleet/devices"
-	"edgefleet/devices/baseline"
+	"edgefleet/devices/inventory"
+	"edgefleet/devices/profile"
 )
 
 // Phase is a step of onboarding.
 type Phase string
 
-// The phases, in order. Registering is the caller's.
+// The phases, in order. Only devices that prove who they are have PhaseEnrol.
+// Registering is the caller's.
 const (
 	PhaseReach    Phase = "reach"
+	PhaseEnrol    Phase = "enrol"
 	PhaseIdentify Phase = "identify"
 	PhaseBackUp   Phase = "back up"
 	PhaseApply    Phase = "apply"
@@ -36,43 +40,68 @@ type OnboardReport struct {
 	// Identity holds the identity points by name: maker, model, serial,
 	// firmware and whatever else the profile has.
 	Identity map[string]string
+	// Pin holds the fingerprints that the device has proven one of, separated
+	// by blanks, and is what is to be pinned for it. It is empty where the
+	// device proves nothing, and before it has.
+	Pin string
 	// Baseline and Version are empty when no baseline selects the device.
 	Baseline, Version string
 	// Changed holds what was changed, or may have been when the phase that
 	// applies the baseline failed.
 	Changed []SettingDrift
 	// Failed is the phase that found something that trying again will not
-	// change, and Why in words; both are empty when the device is in service.
+	// change, Why in words, and Kind the kind of devices.Error that it is; all
+	// are empty when the device is in service.
 	Failed Phase
 	Why    string
+	Kind   devices.Kind
 	// Undone says that the changes were taken back.
 	Undone bool
 }
 
-// Onboard takes a device into service: it has to be reachable and what it is
-// declared to be; everything that its profile knows is kept; its baseline is
-// applied, and the device verified. When it is not healthy afterwards, the
-// changes are taken back, where the device still has what was written.
+// OnboardOptions are what the one who onboards a device decides, and what is
+// known of it from before.
+type OnboardOptions struct {
+	// TrustFirstUse accepts what a device shows when nothing is pinned for it,
+	// where the fleet allows that.
+	TrustFirstUse bool
+	// AcceptReplacement accepts that a device was exchanged: another serial
+	// number than Serial, and with TrustFirstUse another fingerprint than the
+	// pinned one.
+	AcceptReplacement bool
+	// Serial is the serial number with which the device is in service, or "".
+	Serial string
+}
+
+// Onboard takes a device into service: it has to be reachable, who it is
+// declared to be and what it is declared to be; everything that its profile
+// knows is kept; its baseline is applied, and the device verified. When it is
+// not healthy afterwards, the changes are taken back, where the device still has
+// what was written.
+//
+// Who it is comes first, where its protocol can prove that: what the device
+// shows is compared with what the fleet file states, or what it was pinned with,
+// and then has to be proven, before any credential is sent.
 //
 // What a second attempt may find otherwise (a dark device, a busy one) is an
 // error, and the last of Phases is where it stands; what it will find again is
-// a report with Failed. Called again with
-// the journal of a call that died, it goes on from what the journal and the
-// device say, as ApplyBaseline does.
+// a report with Failed. Called again with the journal of a call that died, it
+// goes on from what the journal and the device say, as ApplyBaseline does.
 //
 // A feeder-rtu costs nine requests, and those of its changes.
-func (o *Operator) Onboard(ctx context.Context, id string, j Journal, progress func(string)) (OnboardReport, error) {
-	if _, _, err := o.fleet.Device(id); err != nil {
+func (o *Operator) Onboard(ctx context.Context, id string, opts OnboardOptions, j Journal, progress func(string)) (OnboardReport, error) {
+	d, p, err := o.fleet.Device(id)
+	if err != nil {
 		return OnboardReport{}, err
 	}
-	b := &onboard{Operator: o, id: id, journal: j, progress: progress, report: OnboardReport{DeviceID: id}}
-	for _, step := range []struct {
-		phase Phase
-		do    func(context.Context) (string, error)
-	}{
-		{PhaseReach, b.reach}, {PhaseIdentify, b.identify}, {PhaseBackUp, b.backUp},
-		{PhaseApply, b.applyBaseline}, {PhaseVerify, b.verify},
-	} {
+	b := &onboard{Operator: o, id: id, device: d, model: p, opts: opts, journal: j, progress: progress, report: OnboardReport{DeviceID: id}}
+	steps := []onboardStep{{PhaseReach, b.reach}}
+	if proves(d) {
+		steps = append(steps, onboardStep{PhaseEnrol, b.enrol})
+	}
+	steps = append(steps, onboardStep{PhaseIdentify, b.identify}, onboardStep{PhaseBackUp, b.backUp},
+		onboardStep{PhaseApply, b.applyBaseline}, onboardStep{PhaseVerify, b.verify})
+	for _, step := range steps {
 		say(progress, "%s: %s", id, step.phase)
 		began := time.Now()
 		why, err := step.do(ctx)
@@ -80,15 +109,23 @@ func (o *Operator) Onboard(ctx context.Context, id string, j Journal, progress f
 		if err != nil && retriable(err) {
 			return b.report, err
 		}
+		kind := devices.Rejected
 		if err != nil {
-			why = err.Error()
+			why, kind = err.Error(), devices.KindOf(err)
 		}
 		if why != "" {
-			b.report.Failed, b.report.Why = step.phase, why
+			b.report.Failed, b.report.Why, b.report.Kind = step.phase, why, kind
 			return b.report, b.takeBack(ctx)
 		}
 	}
 	return b.report, nil
+}
+
+// onboardStep does a phase; it returns in words what was found that trying
+// again will not change.
+type onboardStep struct {
+	phase Phase
+	do    func(context.Context) (string, error)
 }
 
 // retriable says that another attempt may fare better: the device or the way
@@ -102,19 +139,39 @@ func retriable(err error) bool {
 }
 
 type onboard struct {
+	// Operator is another one after PhaseEnrol, which knows what was proven.
 	*Operator
 	id       string
+	device   inventory.Device
+	model    *profile.Profile
+	opts     OnboardOptions
 	journal  Journal
 	progress func(string)
 	report   OnboardReport
+	// shows is what the device showed in PhaseReach, where it proves anything.
+	shows []string
 }
 
+// reach wants a sign of life. A device that is to prove who it is gives one
+// that takes no log-in, because whom to log in to is what comes next.
 func (b *onboard) reach(ctx context.Context) (string, error) {
-	found, err := b.Probe(ctx, b.id)
+	found, err := b.look(ctx)
 	if err != nil || found.Reachable {
 		return "", err
 	}
 	return "", &devices.Error{Kind: devices.Unreachable, Device: b.id, Op: "probe", Err: errors.New(found.Summary)}
+}
+
+func (b *onboard) look(ctx context.Context) (Diagnosis, error) {
+	enroller := b.enrollers[b.model.Protocol]
+	if !proves(b.device) || enroller == nil {
+		return b.Probe(ctx, b.id)
+	}
+	knock := knocker{close: func() {}, ping: func(ctx context.Context) (err error) {
+		b.shows, err = enroller.Fingerprints(ctx, b.where(b.device, b.model))
+		return err
+	}}
+	return b.diagnose(ctx, &target{Device: b.device, model: b.model}, knock)
 }
 
 // identify reads who the device is, and refuses one that is not what was
@@ -143,8 +200,22 @@ func (b *onboard) identify(ctx context.Context) (string, error) {
 				t.Address, t.model.Name, p.Point.Name, p.Point.Text(got[i]), p.Point.Text(p.Equals)), nil
 		}
 	}
-	return "", nil
+	return b.exchanged(), nil
 }
+
+// exchanged says in words that this is another device than the one in service.
+// A profile that asks for no serial number cannot tell.
+func (b *onboard) exchanged() string {
+	now, asked := b.report.Identity[identitySerial]
+	if !asked || b.opts.Serial == "" || b.opts.AcceptReplacement || now == b.opts.Serial {
+		return ""
+	}
+	return fmt.Sprintf("%s is in service with the serial number %q, and the device at %s says that its is %q: it was exchanged, or this is the address of another one; correct the fleet file, or, when it was exchanged on purpose, onboard it with --accept-replacement",
+		b.id, b.opts.Serial, b.device.Address, now)
+}
+
+// identitySerial is the identity point that tells one device from all others.
+const identitySerial = "serial"
 
 // backUp keeps every setting that the profile knows, as it was found.
 func (b *onboard) backUp(ctx context.Context) (string, error) {
@@ -153,21 +224,29 @@ func (b *onboard) backUp(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer t.link.Close()
-	if len(t.model.Settings) == 0 {
+	settings := readable(t.model.Settings)
+	if len(settings) == 0 {
 		return "", nil
 	}
-	got, err := t.read(ctx, t.model.Settings)
+	got, err := t.read(ctx, settings)
 	if err != nil {
 		return "", err
 	}
 	found := make([]Captured, len(got))
-	for i, p := range t.model.Settings {
-		found[i] = Captured{Setting: p.Name, Value: p.Text(got[i]), Unit: p.Unit}
+	for i, p := range settings {
+		found[i] = capturedOf(p, got[i])
 	}
 	if err := b.journal.Capture(ctx, b.id, found); err != nil {
 		return "", fmt.Errorf("%s: keep the settings as they were found: %w", b.id, err)
 	}
 	return "", nil
+}
+
+// readable leaves out the points that do something and have no value.
+func readable(points []devices.Point) []devices.Point {
+	return slices.DeleteFunc(slices.Clone(points), func(p devices.Point) bool {
+		return p.Method != nil || p.Host != nil && p.Host.Kind == devices.HostRun
+	})
 }
 
 func (b *onboard) applyBaseline(ctx context.Context) (string, error) {
@@ -190,83 +269,4 @@ func (b *onboard) verify(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return found.Detail, nil
-}
-
-// takeBack undoes the changes of an onboarding that failed. When the device
-// refuses that, it is said beside the failure, whose cause stays the first.
-func (b *onboard) takeBack(ctx context.Context) error {
-	if len(b.report.Changed) == 0 {
-		return nil
-	}
-	err := b.undo(ctx)
-	switch {
-	case err != nil && retriable(err):
-		return fmt.Errorf("take back the changes, because %s: %w", b.report.Why, err)
-	case err != nil:
-		b.report.Why += "; its changes could not be taken back: " + err.Error()
-	case b.report.Undone:
-		b.report.Why += "; its changes were taken back"
-	}
-	return nil
-}
-
-// undo takes the changes back, where the device still has what was written:
-// what somebody else has changed meanwhile is theirs.
-func (b *onboard) undo(ctx context.Context) error {
-	d, p, err := b.fleet.Device(b.id)
-	if err != nil {
-		return err
-	}
-	say(b.progress, "%s: take back %s", b.id, count(len(b.report.Changed), "change"))
-	before := baseline.Desired{Baseline: b.report.Baseline, Version: "as found"}
-	var ours []devices.Value
-	for _, c := range b.report.Changed {
-		point, ok := p.Setting(c.Setting)
-		if !ok {
-			return b.cannot(fmt.Errorf("the profile has no setting %s any more", c.Setting))
-		}
-		old, err := point.ParseExact(c.Got)
-		if err != nil {
-			return b.cannot(err)
-		}
-		wrote, err := point.ParseExact(c.Want)
-		if err != nil {
-			return b.cannot(err)
-		}
-		before.Settings = append(before.Settings, devices.Setting{Point: point, Value: old})
-		ours = append(ours, wrote)
-	}
-	before.Settings, err = b.stillOurs(ctx, before.Settings, ours)
-	if err != nil || len(before.Settings) == 0 {
-		return err
-	}
-	done, err := b.apply(ctx, d.ID, before, "take back "+itemOf(before), b.journal, b.progress)
-	b.report.Undone = err == nil && len(done.Changed) > 0
-	return err
-}
-
-// cannot is an error that asking again will not change.
-func (b *onboard) cannot(err error) error {
-	return &devices.Error{Kind: devices.Rejected, Device: b.id, Op: "take back the changes", Err: err}
-}
-
-// stillOurs keeps the settings that have what this onboarding wrote, or what
-// stood there before.
-func (b *onboard) stillOurs(ctx context.Context, before []devices.Setting, wrote []devices.Value) ([]devices.Setting, error) {
-	t, err := b.open(ctx, b.id)
-	if err != nil {
-		return nil, err
-	}
-	defer t.link.Close()
-	got, err := t.read(ctx, points(before))
-	if err != nil {
-		return nil, err
-	}
-	var keep []devices.Setting
-	for i, s := range before {
-		if got[i] == wrote[i] || got[i] == s.Value {
-			keep = append(keep, s)
-		}
-	}
-	return keep, nil
 }

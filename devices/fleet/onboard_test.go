@@ -13,7 +13,7 @@ import (
 )
 
 func onboardOver(p *plant, d devices.Driver, j fleet.Journal) (fleet.OnboardReport, error) {
-	return p.operator(d).Onboard(p.t.Context(), "edge-001", j, nil)
+	return p.operator(d).Onboard(p.t.Context(), "edge-001", fleet.OnboardOptions{}, j, nil)
 }
 
 func phasesOf(r fleet.OnboardReport) (out []fleet.Phase) {

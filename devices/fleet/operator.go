@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"edgefleet/devices"
+	"edgefleet/devices/credentials"
 	"edgefleet/devices/dial"
 	"edgefleet/devices/fleetdir"
 	"edgefleet/devices/inventory"
@@ -28,6 +29,18 @@ type Options struct {
 	Drivers []devices.Driver
 	// Dialer is dial.Dialer{} when it is nil.
 	Dialer Dialer
+	// Credentials are what devices are logged in to with; nil is none, which
+	// is a failure of the devices that need some and of no others.
+	Credentials *credentials.Folder
+	// Pins are asked about devices whose declaration has no fingerprint; nil
+	// has none.
+	Pins Pins
+	// SunSpec maps the points of SunSpec profiles on each device, as
+	// sunspec.Catalog does; it may be nil where no declared device has such a
+	// profile.
+	SunSpec interface {
+		Link(inner devices.Link, device string) devices.Link
+	}
 	// ConnectTimeout and ResponseTimeout are for every request; 0 leaves the
 	// drivers' defaults, 3 s and 2 s.
 	ConnectTimeout, ResponseTimeout time.Duration
@@ -40,23 +53,36 @@ type Options struct {
 type Operator struct {
 	fleet   *fleetdir.Fleet
 	drivers map[string]devices.Driver
-	dialer  Dialer
-	opts    Options
+	// enrollers are those of the drivers whose devices prove who they are.
+	enrollers map[string]devices.Enroller
+	dialer    Dialer
+	opts      Options
+	// shown are the fingerprints that an onboarding works with, by device ID:
+	// before it has ended they stand nowhere else.
+	shown map[string][]string
 }
 
 // New returns an operator. It fails when a declared device speaks a protocol
-// for which there is no driver.
+// for which there is no driver, or is made of SunSpec models and there are
+// none.
 func New(o Options) (*Operator, error) {
-	op := &Operator{fleet: o.Fleet, drivers: map[string]devices.Driver{}, dialer: o.Dialer, opts: o}
+	op := &Operator{fleet: o.Fleet, drivers: map[string]devices.Driver{}, enrollers: map[string]devices.Enroller{}, dialer: o.Dialer, opts: o}
 	if op.dialer == nil {
 		op.dialer = dial.Dialer{}
 	}
 	for _, d := range o.Drivers {
 		op.drivers[d.Protocol()] = d
+		if e, ok := d.(devices.Enroller); ok {
+			op.enrollers[d.Protocol()] = e
+		}
 	}
 	for _, d := range o.Fleet.Inventory.Devices {
-		if p := o.Fleet.Profiles[d.Profile]; op.drivers[p.Protocol] == nil {
+		p := o.Fleet.Profiles[d.Profile]
+		if op.drivers[p.Protocol] == nil {
 			return nil, fmt.Errorf("%s:%d: %s speaks %s, for which this program has no driver", d.File, d.Line, d.ID, p.Protocol)
+		}
+		if p.SunSpec && o.SunSpec == nil {
+			return nil, fmt.Errorf("%s:%d: %s (%s) has the points of SunSpec models, and this program has none", d.File, d.Line, d.ID, p.Name)
 		}
 	}
 	return op, nil
@@ -77,20 +103,18 @@ func (o *Operator) open(ctx context.Context, id string) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	link, err := o.drivers[p.Protocol].Open(ctx, o.endpoint(d, p))
+	ep, err := o.endpoint(ctx, d, p)
 	if err != nil {
 		return nil, err
 	}
-	return &target{Device: d, model: p, link: link}, nil
-}
-
-func (o *Operator) endpoint(d inventory.Device, p *profile.Profile) devices.Endpoint {
-	return devices.Endpoint{
-		DeviceID: d.ID, Address: d.Address, Unit: d.Unit,
-		Allowed:        o.fleet.Inventory.Security.AllowedNetworks,
-		ConnectTimeout: o.opts.ConnectTimeout, ResponseTimeout: o.opts.ResponseTimeout,
-		Gap: p.Quirks.Gap, OnlyWriteMultiple: p.Quirks.OnlyWriteMultiple,
+	link, err := o.drivers[p.Protocol].Open(ctx, ep)
+	if err != nil {
+		return nil, err
 	}
+	if p.SunSpec {
+		link = o.opts.SunSpec.Link(link, d.ID)
+	}
+	return &target{Device: d, model: p, link: link}, nil
 }
 
 func (t *target) fail(kind devices.Kind, op string, err error) error {

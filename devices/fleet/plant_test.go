@@ -192,9 +192,21 @@ func (m *memory) Capture(_ context.Context, _ string, values []fleet.Captured) e
 		return err
 	}
 	for _, v := range values {
-		m.captured[v.Setting] = v.Value
+		if _, first := m.captured[v.Setting]; !first {
+			m.captured[v.Setting] = v.Value
+		}
 	}
 	return nil
+}
+
+func (m *memory) Captured(context.Context, string) ([]fleet.Captured, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []fleet.Captured
+	for name, value := range m.captured {
+		out = append(out, fleet.Captured{Setting: name, Value: value})
+	}
+	return out, nil
 }
 
 func (m *memory) Prior(_ context.Context, item string) (*fleet.Record, error) {
@@ -293,6 +305,11 @@ type mortalJournal struct {
 
 func (m mortalJournal) Capture(ctx context.Context, device string, values []fleet.Captured) error {
 	return m.do("capture", func() error { return m.j.Capture(ctx, device, values) })
+}
+
+func (m mortalJournal) Captured(ctx context.Context, device string) (got []fleet.Captured, err error) {
+	err = m.do("captured", func() (err error) { got, err = m.j.Captured(ctx, device); return err })
+	return got, err
 }
 
 func (m mortalJournal) Prior(ctx context.Context, item string) (rec *fleet.Record, err error) {

@@ -58,18 +58,32 @@ type Diagnosis struct {
 // Probe finds out whether a device can be reached, and if not, why. That it
 // cannot is a value. It is an error when nothing can be said: kind OwnPath
 // when the region's reference target is dark as well (or the worker's own
-// name server or sockets fail), kind Auth for an address that is not allowed.
+// name server or sockets fail), kind Auth for an address that is not allowed,
+// and for something that answers and proves to be another device.
+//
+// A device that answers and refuses our log-in is reachable, and so is one to
+// which we have no credentials or no pin: the summary says so. Whether the way
+// to a device is up does not depend on what we know of it, and a reset would
+// mend neither.
 //
 // A healthy device costs one request on a connection that is already open. A
 // dark one costs one more TCP connection to it, which tells where it ends, and
 // one to the reference.
 func (o *Operator) Probe(ctx context.Context, id string) (Diagnosis, error) {
-	t, err := o.open(ctx, id)
+	d, model, err := o.fleet.Device(id)
 	if err != nil {
 		return Diagnosis{}, err
 	}
-	defer t.link.Close()
-	p := &probe{o: o, t: t, ep: o.endpoint(t.Device, t.model), out: Diagnosis{DeviceID: id}}
+	knock, err := o.knocker(ctx, d, model)
+	if err != nil {
+		return Diagnosis{}, err
+	}
+	defer knock.close()
+	return o.diagnose(ctx, &target{Device: d, model: model}, knock)
+}
+
+func (o *Operator) diagnose(ctx context.Context, t *target, knock knocker) (Diagnosis, error) {
+	p := &probe{o: o, t: t, knock: knock, ep: o.where(t.Device, t.model), out: Diagnosis{DeviceID: t.ID}}
 	if err := p.run(ctx); err != nil {
 		return Diagnosis{}, err
 	}
@@ -77,10 +91,12 @@ func (o *Operator) Probe(ctx context.Context, id string) (Diagnosis, error) {
 }
 
 type probe struct {
-	o   *Operator
-	t   *target
-	ep  devices.Endpoint
-	out Diagnosis
+	o *Operator
+	// t has no link: whether there is one is the knocker's.
+	t     *target
+	knock knocker
+	ep    devices.Endpoint
+	out   Diagnosis
 }
 
 func (p *probe) run(ctx context.Context) error {
@@ -96,7 +112,7 @@ func (p *probe) run(ctx context.Context) error {
 	// The ping comes first: when it is answered, so is everything below it,
 	// and a device with few connections is not asked for a second one.
 	began := time.Now()
-	pingErr := p.t.link.Ping(ctx)
+	pingErr := p.knock.ping(ctx)
 	took := time.Since(began)
 	switch kind := devices.KindOf(pingErr); {
 	case pingErr == nil:
@@ -105,6 +121,9 @@ func (p *probe) run(ctx context.Context) error {
 		p.add(CheckReference, Skipped, "the device itself answers", 0)
 		p.out.Reachable = true
 		p.out.Summary = fmt.Sprintf("%s answers %s at %s, in %s.", p.t.ID, p.t.model.Protocol, p.t.Address, round(took))
+		if p.knock.lacks != nil {
+			p.out.Summary += " It cannot be logged in to: " + cause(p.knock.lacks) + "."
+		}
 		return nil
 	case kind == devices.Rejected:
 		p.add(CheckConnect, OK, "something answered over it", 0)

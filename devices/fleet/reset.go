@@ -266,17 +266,21 @@ func (r *reset) modulus() int64 {
 
 // waitFor asks the device until it answers or the bound has passed.
 func (o *Operator) waitFor(ctx context.Context, id string, within time.Duration, progress func(string)) (bool, error) {
-	t, err := o.open(ctx, id)
+	d, p, err := o.fleet.Device(id)
 	if err != nil {
 		return false, err
 	}
-	defer t.link.Close()
+	knock, err := o.knocker(ctx, d, p)
+	if err != nil {
+		return false, err
+	}
+	defer knock.close()
 	began := time.Now()
 	bounded, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	for interval := 100 * time.Millisecond; ; interval = min(2*interval, 3*time.Second) {
 		say(progress, "waiting for %s to answer, %s so far", id, time.Since(began).Round(time.Second))
-		err := t.link.Ping(bounded)
+		err := knock.ping(bounded)
 		switch kind := devices.KindOf(err); {
 		case err == nil:
 			return true, nil

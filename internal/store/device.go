@@ -201,8 +201,8 @@ func scanCapture(c *CapturedSetting, scan func(...any) error) error {
 // CaptureQuery selects captured settings, newest first. Empty fields but
 // DeviceID do not select. Limit 0 is 100; at most 1000 come at once.
 type CaptureQuery struct {
-	DeviceID, Setting, WorkflowID, RunID string
-	Limit                                int
+	DeviceID, Setting, WorkflowID, RunID, ActivityID string
+	Limit                                            int
 }
 
 // Captures returns captured settings of a device, newest first.
@@ -212,6 +212,7 @@ func (s *Store) Captures(ctx context.Context, q CaptureQuery) ([]CapturedSetting
 	w.addText("name", q.Setting)
 	w.addText("workflow_id", q.WorkflowID)
 	w.addText("run_id", q.RunID)
+	w.addText("activity_id", q.ActivityID)
 	return s.captures(ctx, fmt.Sprintf(`SELECT %s FROM captured_setting%s ORDER BY id DESC LIMIT %d`,
 		captureColumns, &w, limitOf(q.Limit)), w.args...)
 }
