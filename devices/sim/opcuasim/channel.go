@@ -341,7 +341,7 @@ func (c *channel) assemble(chunk []byte) (request uint32, message []byte, err er
 		if err != nil {
 			return 0, nil, refuse(ua.StatusBadSecurityChecksFailed, "a chunk cannot be verified")
 		}
-		part := []byte(nil)
+		var part []byte
 		if request, part, err = c.checkSequence(plain); err != nil {
 			return 0, nil, err
 		}
