@@ -18,22 +18,17 @@ const directUnit = 255
 var labelPattern = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]{0,62}$`)
 
 func (r *reader) devices(root strictyaml.Map) {
-	n, ok := root.Get("devices")
-	if !ok {
+	if _, ok := root.Get("devices"); !ok {
 		root.Missing("devices", "list the devices; devices: [] for none")
 		return
 	}
-	entries, _ := n.List()
-	for _, e := range entries {
-		m, ok := e.Map("id", "site", "region", "class", "profile", "address", "unit", "network_reset", "labels", "plaintext_exception")
-		if ok {
-			r.device(m)
-		}
+	for _, m := range root.Mappings("devices") {
+		r.device(m)
 	}
 }
 
 func (r *reader) device(m strictyaml.Map) {
-	d := Device{Unit: directUnit, File: r.f.Name(), Line: m.Line}
+	d := Device{File: r.f.Name(), Line: m.Line}
 	d.ID = r.identifier(m, "id", "give the device an ID, for example id: edge-001")
 	d.Site = r.identifier(m, "site", "name the site where the device stands")
 	d.Region = m.NeedText("region", "name one of the fleet's regions: "+names(r.inv.Regions))
@@ -47,9 +42,6 @@ func (r *reader) device(m strictyaml.Map) {
 	} else {
 		m.Missing("address", "give it as host:port, for example 10.1.2.3:502")
 	}
-	if n, ok := m.Get("unit"); ok {
-		r.unit(n, &d)
-	}
 	if n, ok := m.Get("labels"); ok {
 		r.labels(n, &d)
 	}
@@ -59,14 +51,13 @@ func (r *reader) device(m strictyaml.Map) {
 			n.Add("plaintext_exception gives no reason", "say in words why unencrypted traffic is accepted here")
 		}
 	}
-	if _, excepted := m.Get("plaintext_exception"); p != nil && r.inv.Security.EnableEncryption && profile.Plain(p.Protocol) && !excepted {
-		r.f.Add(m.Line, fmt.Sprintf("%s speaks %s, which is not encrypted, and the fleet has enable_encryption", d.ID, p.Protocol),
-			`state why this is accepted: plaintext_exception: "..."`)
+	if p != nil {
+		r.protocol(m, p, &d)
 	}
-	if n, ok := m.Get("network_reset"); ok {
-		r.networkReset(n, &d)
+	if s, ok := m.Mapping("network_reset"); ok {
+		r.networkReset(s, &d)
 	}
-	r.unique(m, d)
+	r.unique(m, p, d)
 	r.inv.Devices = append(r.inv.Devices, d)
 }
 
@@ -126,11 +117,7 @@ func (r *reader) labels(n strictyaml.Node, d *Device) {
 	}
 }
 
-func (r *reader) networkReset(n strictyaml.Node, d *Device) {
-	m, ok := n.Map("device", "action")
-	if !ok {
-		return
-	}
+func (r *reader) networkReset(m strictyaml.Map, d *Device) {
 	reset := NetworkReset{
 		Device: m.NeedText("device", "name the device that can reset the path"),
 		Action: m.NeedText("action", "name the action of that device's profile"),
@@ -139,27 +126,7 @@ func (r *reader) networkReset(n strictyaml.Node, d *Device) {
 		return
 	}
 	d.NetworkReset = &reset
-	r.pending = append(r.pending, pendingReset{f: r.f, line: n.Line(), device: *d})
-}
-
-// unique refuses a second device of that ID, and a second one at the same
-// address and unit: two leases would guard one device.
-func (r *reader) unique(m strictyaml.Map, d Device) {
-	if d.ID != "" {
-		if first, twice := r.seen[d.ID]; twice {
-			r.f.Add(m.KeyLine("id"), fmt.Sprintf("a second device has the ID %s; the first stands in %s:%d", d.ID, first.File, first.Line), "give each its own ID")
-		} else {
-			r.seen[d.ID] = d
-		}
-	}
-	if d.Address != "" {
-		key := fmt.Sprintf("%s unit %d", d.Address, d.Unit)
-		if first, twice := r.endpoints[key]; twice {
-			r.f.Add(m.KeyLine("address"), fmt.Sprintf("%s and %s are both at %s", first.ID, d.ID, key), "correct an address or a unit, or remove one of the devices")
-		} else {
-			r.endpoints[key] = d
-		}
-	}
+	r.pending = append(r.pending, pendingReset{f: r.f, line: m.Line, device: *d})
 }
 
 func (r *reader) knows(region string) bool {

@@ -53,9 +53,11 @@ type Device struct {
 	Profile string
 	// Address is host:port.
 	Address string
-	// Unit is the Modbus unit ID, 1 to 247 or 255.
+	// Unit is the Modbus unit ID, 1 to 247 or 255; 0 on devices of other
+	// protocols.
 	Unit uint8
-	// Framing and SerialGateway are of Modbus devices (devices.Endpoint).
+	// Framing and SerialGateway are of Modbus devices (devices.Endpoint), and
+	// the same for all devices at one address. Framing is never empty there.
 	Framing       devices.Framing
 	SerialGateway bool
 	// OPCUA is set on devices whose profile speaks OPC UA, SSH on those whose
@@ -78,7 +80,9 @@ type Device struct {
 
 // OPCUA is how an OPC UA server is reached, and what it is known by.
 type OPCUA struct {
-	// Policy and Mode as in devices.OPCUASecurity.
+	// Policy and Mode as in devices.OPCUASecurity, and never empty. Policy None
+	// is only declared where the fleet has no enable_encryption, or where
+	// PlaintextException says why.
 	Policy, Mode string
 	// Thumbprint pins the server's certificate, as 40 (SHA-1) or 64 (SHA-256)
 	// lower-case hexadecimal digits; empty is trust on first use.

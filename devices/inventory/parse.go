@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"edgefleet/devices"
 	"edgefleet/devices/profile"
@@ -24,22 +23,23 @@ type Source struct {
 // them are returned.
 func Parse(fleet Source, more []Source, profiles map[string]*profile.Profile) (*Inventory, strictyaml.Problems) {
 	r := &reader{inv: &Inventory{Regions: map[string]Region{}, Tags: map[string]string{}}, profiles: profiles,
-		seen: map[string]Device{}, endpoints: map[string]Device{}}
+		seen: map[string]Device{}, places: map[string]neighbours{}}
 	f := strictyaml.Parse(fleet.Name, fleet.Data)
 	files := []*strictyaml.File{f}
-	if root, ok := f.Root("fleet", "devices"); ok {
+	if root, ok := f.RootOf(Shape()); ok {
 		r.f = f
-		if n, ok := root.Get("fleet"); ok {
-			r.fleet(n)
-		} else {
+		if _, ok := root.Get("fleet"); !ok {
 			root.Missing("fleet", "begin with fleet: and its name, regions and security")
+		} else if m, ok := root.Mapping("fleet"); ok {
+			r.fleet(m)
 		}
 		r.devices(root)
 	}
+	moreDevices := DevicesShape()
 	for _, s := range more {
 		f := strictyaml.Parse(s.Name, s.Data)
 		files = append(files, f)
-		if root, ok := f.Root("devices"); ok {
+		if root, ok := f.RootOf(moreDevices); ok {
 			r.f = f
 			r.devices(root)
 		}
@@ -58,12 +58,13 @@ func Parse(fleet Source, more []Source, profiles map[string]*profile.Profile) (*
 
 // reader carries what one declaration has to know of the others.
 type reader struct {
-	f         *strictyaml.File
-	inv       *Inventory
-	profiles  map[string]*profile.Profile
-	seen      map[string]Device
-	endpoints map[string]Device
-	pending   []pendingReset
+	f        *strictyaml.File
+	inv      *Inventory
+	profiles map[string]*profile.Profile
+	seen     map[string]Device
+	// places has the devices at each address, in the form of place.
+	places  map[string]neighbours
+	pending []pendingReset
 }
 
 // pendingReset is checked when all devices are known.
@@ -73,20 +74,16 @@ type pendingReset struct {
 	device Device
 }
 
-func (r *reader) fleet(n strictyaml.Node) {
-	m, ok := n.Map("name", "regions", "monitoring", "tags", "security")
-	if !ok {
-		return
-	}
+func (r *reader) fleet(m strictyaml.Map) {
 	r.inv.Name = m.NeedText("name", "name the fleet, for example name: edge-fleet")
 	if n, ok := m.Get("monitoring"); ok {
 		r.inv.Monitoring, _ = n.Bool()
 	}
 	r.inv.Tags = m.Texts("tags")
-	if n, ok := m.Get("security"); ok {
-		r.security(n)
-	} else {
+	if _, ok := m.Get("security"); !ok {
 		m.Missing("security", "state at least security: {allowed_networks: [...]}")
+	} else if s, ok := m.Mapping("security"); ok {
+		r.security(s)
 	}
 	if n, ok := m.Get("regions"); ok {
 		r.regions(n)
@@ -95,17 +92,16 @@ func (r *reader) fleet(n strictyaml.Node) {
 	}
 }
 
-func (r *reader) security(n strictyaml.Node) {
-	m, ok := n.Map("enable_encryption", "rotation_period", "allowed_networks")
-	if !ok {
-		return
-	}
+func (r *reader) security(m strictyaml.Map) {
 	s := &r.inv.Security
 	if n, ok := m.Get("enable_encryption"); ok {
 		s.EnableEncryption, _ = n.Bool()
 	}
 	if n, ok := m.Get("rotation_period"); ok {
-		s.RotationPeriod, _ = n.Duration(time.Minute, 10*365*24*time.Hour)
+		s.RotationPeriod, _ = n.Duration(minRotation, maxRotation)
+	}
+	if n, ok := m.Get("trust_first_use"); ok {
+		s.TrustFirstUse, _ = n.Bool()
 	}
 	list, ok := m.Get("allowed_networks")
 	if !ok {
@@ -143,13 +139,14 @@ func (r *reader) regions(n strictyaml.Node) {
 	if len(m.Keys) == 0 {
 		n.Add("there is no region", "declare at least one, for example regions: {us-east-1: {}}")
 	}
+	shape := regionShape()
 	for _, name := range m.Keys {
 		rn, _ := m.Get(name)
 		if err := devices.ValidID(name); err != nil {
 			rn.Add("region "+err.Error(), "rename the region")
 		}
 		region := Region{Name: name}
-		if rm, ok := rn.Map("reference"); ok {
+		if rm, ok := rn.MapOf(shape); ok {
 			if an, ok := rm.Get("reference"); ok {
 				region.Reference = r.address(an)
 			}
