@@ -57,6 +57,10 @@ func (c *Chain) PlanCurve(ctx context.Context, link devices.Link, model string, 
 		return nil, err
 	}
 	target, err := cs.target(want)
+	var no *unfit
+	if errors.As(err, &no) {
+		return nil, c.fail(devices.Rejected, op, err)
+	}
 	if err != nil {
 		return nil, c.fail(devices.Unsupported, op, err)
 	}

@@ -1,6 +1,7 @@
 package sunspec
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -17,7 +18,16 @@ type Wanted struct {
 	Settings map[string]any
 	// Tables by name, as in Curve.
 	Tables map[string][][]float64
+	// Exact refuses a number that the device cannot hold, with kind Rejected
+	// and its step, where the nearest one would be taken otherwise.
+	Exact bool
 }
+
+// unfit is a value that the device cannot hold.
+type unfit struct{ err error }
+
+func (u *unfit) Error() string { return u.err.Error() }
+func (u *unfit) Unwrap() error { return u.err }
 
 // Change is a difference between two curves.
 type Change struct {
@@ -43,7 +53,7 @@ func (cs *Curves) target(want Wanted) (Curve, error) {
 		if base.Settings[name] == (NotImplemented{}) {
 			return out, fmt.Errorf("the device does not implement %s", name)
 		}
-		v, err := cs.quantise(p, want.Settings[name])
+		v, err := cs.quantise(p, want.Settings[name], want.Exact)
 		if err != nil {
 			return out, err
 		}
@@ -69,7 +79,7 @@ func (cs *Curves) target(want Wanted) (Curve, error) {
 				return out, fmt.Errorf("point %d has %d numbers, and the model %d: %s", i+1, len(row), len(t.Fields), fieldNames(t))
 			}
 			for j := range row {
-				v, err := cs.quantise(&t.Fields[j], row[j])
+				v, err := cs.quantise(&t.Fields[j], row[j], want.Exact)
 				if err != nil {
 					return out, fmt.Errorf("point %d: %w", i+1, err)
 				}
@@ -90,13 +100,21 @@ func fieldNames(t TableDef) string {
 	return strings.Join(names, ", ")
 }
 
-// quantise returns the value nearest to v that the device can hold.
-func (cs *Curves) quantise(p *PointDef, v any) (Value, error) {
+// quantise returns the value nearest to v that the device can hold, or v itself
+// when it has to be exact.
+func (cs *Curves) quantise(p *PointDef, v any, exact bool) (Value, error) {
 	scale, err := cs.def.scale(p, cs.points)
 	if err != nil {
 		return nil, err
 	}
 	point := p.point(p.Name, 0, scale)
+	if exact {
+		got, err := fits(point, v)
+		if err != nil {
+			return nil, &unfit{err}
+		}
+		return got, nil
+	}
 	f, isNumber := asFloat(v)
 	if n, ok := v.(int); ok {
 		f, isNumber = float64(n), true
@@ -108,6 +126,21 @@ func (cs *Curves) quantise(p *PointDef, v any) (Value, error) {
 		return nil, fmt.Errorf("%s: %v is not a number", p.Name, f)
 	}
 	return point.Canonical(math.Round(f/scale) * scale)
+}
+
+// fits returns v as the device would give it back, and fails unless that is v
+// and nothing near it: what is read back is compared with what was wanted.
+func fits(p devices.Point, v any) (devices.Value, error) {
+	got, err := p.Canonical(v)
+	if err != nil {
+		return nil, err
+	}
+	a, isNumber := asFloat(got)
+	b, wasNumber := asFloat(v)
+	if isNumber && wasNumber && a != b {
+		return nil, fmt.Errorf("%s: %v would be %v on the device, which has steps of %v", p.Name, v, a, cmp.Or(p.Scale, 1))
+	}
+	return got, nil
 }
 
 // Diff compares the curve in force with a wanted one. Numbers are equal when

@@ -36,7 +36,7 @@ type Factor struct {
 // is not implemented.
 //
 // The device has to have every point that is named: one that it does not
-// implement is an error of kind Unsupported that names all such. Ask for what a
+// implement is an error of kind Unsupported around a *Missing. Ask for what a
 // baseline wants, not for all that a profile allows.
 func (c *Chain) Map(ctx context.Context, link devices.Link, names []string) (*Mapping, error) {
 	const op = "map SunSpec points"
@@ -84,7 +84,7 @@ func (c *Chain) Map(ctx context.Context, link devices.Link, names []string) (*Ma
 		}
 	}
 	if len(missing) > 0 {
-		return nil, c.fail(devices.Unsupported, op, fmt.Errorf("the device does not implement %s", strings.Join(missing, ", ")))
+		return nil, c.fail(devices.Unsupported, op, &Missing{missing})
 	}
 	return out, nil
 }

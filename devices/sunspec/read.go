@@ -105,16 +105,23 @@ func (c *Chain) readPoints(ctx context.Context, link devices.Link, op string, at
 	return c.readBlock(ctx, link, op, at, m, own)
 }
 
-// readBlock reads a model's first units. Values and their scale factors come in
-// one request where these fit into one. Where they do not, the factors are read
-// again afterwards, and have to be what they were.
+// readBlock reads a model's head and first units. Values and their scale factors
+// come in one request where these fit into one. Where they do not, the factors
+// are read again afterwards, and have to be what they were. A device that has
+// another model there has another chain than it had.
 func (c *Chain) readBlock(ctx context.Context, link devices.Link, op string, at Instance, m *Model, units []int) (block, error) {
-	words, err := readUnits(ctx, link, at.Address, units)
+	words, err := readUnits(ctx, link, at.Address-headLen, append([]int{1, 1}, units...))
 	if err != nil {
 		return block{}, err
 	}
+	if words[0] != at.ID || words[1] != at.Length {
+		return block{}, c.fail(devices.Rejected, op, fmt.Errorf("model %d with %d registers was at %d, and now there is model %d with %d: the device was exchanged, or has other models since it started anew",
+			at.ID, at.Length, at.Address, words[0], words[1]))
+	}
+	whole := len(words) <= oneRequest
+	words = words[headLen:]
 	b := block{at.Address, append(words, make([]uint16, max(0, m.size-len(words)))...)}
-	if len(words) > oneRequest {
+	if !whole {
 		if err := c.sameFactors(ctx, link, op, m, b); err != nil {
 			return block{}, err
 		}
