@@ -22,6 +22,9 @@ type Options struct {
 	// FleetInterval is the time between two looks at the fleet directory; what
 	// two looks in a row show is taken up.
 	FleetInterval time.Duration
+	// CredentialsDir is the folder with what devices are logged in to with; see
+	// package credentials. Empty is none.
+	CredentialsDir string
 	// StoreURL is "sqlite:PATH" or "postgres://...".
 	StoreURL string
 	// LedgerKeyFile holds the secret of the ledger's chain; without it the

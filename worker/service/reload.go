@@ -22,6 +22,9 @@ type watcher struct {
 	now *atomic.Pointer[served]
 	// serve makes what is served of a loaded fleet.
 	serve func(*fleetdir.Fleet) (*served, error)
+	// taken is told of every revision that is served from then on; it may be
+	// nil.
+	taken func(*served)
 	// follow makes the queues those of the regions.
 	follow  func(regions []string) (taken, left []string, err error)
 	metrics *fleetMetrics
@@ -119,6 +122,9 @@ func (w *watcher) take(next *served) {
 	}
 	w.metrics.reloads.WithLabelValues(resultOK).Inc()
 	w.logger.Info("fleet directory reloaded", append(next.fields(), zap.String("before", before.declared().Revision()))...)
+	if w.taken != nil {
+		w.taken(next)
+	}
 }
 
 // takeCommit follows a commit that changed nothing in the directory.

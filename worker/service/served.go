@@ -4,9 +4,11 @@ import (
 	"maps"
 	"slices"
 
+	"edgefleet/activities"
 	"edgefleet/devices"
 	"edgefleet/devices/fleet"
 	"edgefleet/devices/fleetdir"
+	"edgefleet/internal/store"
 )
 
 // served is what a worker serves at a time: one revision of the fleet, and the
@@ -33,7 +35,8 @@ func (w *Worker) serve(declared *fleetdir.Fleet) (*served, error) {
 	for i, d := range w.drivers {
 		drivers[i] = d
 	}
-	operator, err := fleet.New(fleet.Options{Fleet: declared, Drivers: drivers})
+	operator, err := fleet.New(fleet.Options{Fleet: declared, Drivers: drivers, Dialer: w.dialer,
+		Credentials: w.credentials, SunSpec: w.sunspec, Pins: activities.Pins(func() *store.Store { return w.store })})
 	if err != nil {
 		return nil, err
 	}

@@ -13,10 +13,16 @@ import (
 	"go.uber.org/zap"
 
 	"edgefleet/activities"
+	"edgefleet/devices"
+	"edgefleet/devices/credentials"
+	"edgefleet/devices/dial"
 	"edgefleet/devices/fleet"
 	"edgefleet/devices/fleetdir"
 	"edgefleet/devices/inventory"
 	"edgefleet/devices/modbus"
+	"edgefleet/devices/opcua"
+	"edgefleet/devices/sshhost"
+	"edgefleet/devices/sunspec"
 	"edgefleet/internal/httpserve"
 	"edgefleet/internal/pager"
 	"edgefleet/internal/store"
@@ -32,13 +38,17 @@ type Worker struct {
 	now     atomic.Pointer[served]
 	watcher *watcher
 	queues  *queues
-	drivers []*modbus.Driver
-	pager   *pager.Pager
-	conn    *temporalx.Conn
-	store   *store.Store
-	acts    *activities.Activities
-	admin   *httpserve.Server
-	meter   *meter
+	// drivers outlive every revision of the fleet, and so do their connections.
+	drivers     []driver
+	dialer      dial.Dialer
+	sunspec     *sunspec.Catalog
+	credentials *credentials.Folder
+	pager       *pager.Pager
+	conn        *temporalx.Conn
+	store       *store.Store
+	acts        *activities.Activities
+	admin       *httpserve.Server
+	meter       *meter
 
 	// life says why the worker is not ready, or nothing while it serves.
 	life atomic.Pointer[string]
@@ -66,12 +76,21 @@ func New(o Options) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	driver := modbus.New(modbus.Options{})
-	w := &Worker{opts: o, drivers: []*modbus.Driver{driver}, pager: page, fatal: make(chan error, 1)}
+	w := &Worker{opts: o, pager: page, fatal: make(chan error, 1)}
+	if o.CredentialsDir != "" {
+		if w.credentials, err = credentials.Open(o.CredentialsDir); err != nil {
+			return nil, fmt.Errorf("--credentials: %w", err)
+		}
+	}
+	if w.sunspec, err = sunspec.NewCatalog(); err != nil {
+		return nil, err
+	}
+	w.drivers = []driver{
+		modbus.New(modbus.Options{Dialer: w.dialer}), opcua.New(opcua.Options{Dialer: w.dialer}), sshhost.New(sshhost.Options{Dialer: w.dialer}),
+	}
 	first, err := w.serve(declared)
 	if err != nil {
-		driver.Close()
-		return nil, err
+		return nil, errors.Join(err, w.closeDrivers(context.Background()))
 	}
 	w.now.Store(first)
 	w.queues = &queues{start: w.startRegion, running: map[string]stopper{}}
@@ -81,13 +100,21 @@ func New(o Options) (*Worker, error) {
 		now := w.now.Load()
 		return now.declared().Inventory, now.regions
 	}, o.Logger, o.Registerer)
+	w.watcher.taken = w.checkCredentials
+	newCredentialMetrics(w)
+	w.checkCredentials(first)
 	w.isNow("starting")
 	w.undo = append(w.undo, w.closeDrivers)
 	if w.admin, err = w.newAdmin(); err != nil {
-		driver.Close()
-		return nil, err
+		return nil, errors.Join(err, w.closeDrivers(context.Background()))
 	}
 	return w, nil
+}
+
+// driver is a devices.Driver that keeps connections.
+type driver interface {
+	devices.Driver
+	Close()
 }
 
 func (w *Worker) closeDrivers(context.Context) error {
