@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"edgefleet/devices"
+	"edgefleet/devices/baseline"
 )
 
 // HealthReport is whether a device is well, and in words why.
@@ -46,6 +47,12 @@ func (o *Operator) Verify(ctx context.Context, id string) (HealthReport, error) 
 }
 
 func (o *Operator) verify(ctx context.Context, t *target) (HealthReport, error) {
+	desired, hasBaseline := o.fleet.Baseline(t.Device)
+	return verifyAgainst(ctx, t, desired, hasBaseline)
+}
+
+// verifyAgainst compares with the desired settings, if there are any.
+func verifyAgainst(ctx context.Context, t *target, desired baseline.Desired, hasBaseline bool) (HealthReport, error) {
 	report := HealthReport{DeviceID: t.ID}
 	mismatch, err := t.identityMismatch(ctx)
 	if err != nil {
@@ -55,7 +62,6 @@ func (o *Operator) verify(ctx context.Context, t *target) (HealthReport, error) 
 		report.Detail = mismatch + "."
 		return report, nil
 	}
-	desired, hasBaseline := o.fleet.Baseline(t.Device)
 	health := make([]devices.Point, len(t.model.Health))
 	for i, c := range t.model.Health {
 		health[i] = c.Point
