@@ -269,7 +269,7 @@ func (s *driftScan) judge(ctx context.Context, out contract.DriftFinding, report
 
 // The first words of the detail of a drifted device.
 const (
-	wordUnauthorised = "unauthorised"
+	wordUnauthorised = store.DetailUnauthorised
 	wordBehind       = "not yet at this version of the baseline"
 )
 

@@ -99,13 +99,13 @@ func (o PrometheusOptions) validate() error {
 }
 
 // pending is the `for` of an alert. Alerts on edgefleet itself fire before the
-// ones that they inhibit; the one on the service discovery has to wait until a
-// start is over.
+// ones that they inhibit; those on the service discovery and the queues have to
+// wait until a start is over, and those on what lasts.
 func (o PrometheusOptions) pending(alert string) time.Duration {
 	switch alert {
-	case "EdgeWorkerDown", "EdgeAlertBridgeDown":
+	case "EdgeWorkerDown", "EdgeWorkerBlind", "EdgeSiteOffline", "EdgeAlertBridgeDown":
 		return o.Pending / 3
-	case "EdgeFleetUnwatched":
+	case "EdgeFleetUnwatched", "EdgeWorkersMissing", "EdgeQueueUnserved", "EdgeDriftStanding":
 		return 10 * o.Pending
 	default:
 		return o.Pending

@@ -152,6 +152,11 @@ func renderPrometheus(dir string, o PrometheusOptions) (string, error) {
 	d.set(fleet+"scrape_timeout", every)
 	d.set(fleet+"http_sd_configs[0].url", "http://"+o.WorkerAddr+"/sd")
 	d.set(fleet+"http_sd_configs[0].refresh_interval", every)
+	const probe = "scrape_configs[job_name=edge-probe]."
+	d.set(probe+"scrape_interval", every)
+	d.set(probe+"scrape_timeout", every)
+	d.set(probe+"http_sd_configs[0].url", "http://"+o.WorkerAddr+"/sd?exporters=probe")
+	d.set(probe+"http_sd_configs[0].refresh_interval", every)
 	d.set("scrape_configs[job_name=edgefleet-worker].static_configs[0].targets", []string{o.WorkerAddr})
 	d.set("scrape_configs[job_name=edgefleet-alertbridge].static_configs[0].targets", []string{o.BridgeAddr})
 	if err := write(dir, prometheus.ConfigFile, d); err != nil {

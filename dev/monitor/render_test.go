@@ -55,8 +55,9 @@ func TestTheRenderedConfigurationDiffersInAddressesAndTimesOnly(t *testing.T) {
 		name string
 		want map[string]bool
 	}{
-		{"prometheus/prometheus.yml", map[string]bool{"1s": true, "127.0.0.1:1": true, "127.0.0.1:2": true, "127.0.0.1:3": true, "http://127.0.0.1:1/sd": true}},
+		{"prometheus/prometheus.yml", map[string]bool{"1s": true, "127.0.0.1:1": true, "127.0.0.1:2": true, "127.0.0.1:3": true, "http://127.0.0.1:1/sd": true, "http://127.0.0.1:1/sd?exporters=probe": true}},
 		{"prometheus/rules/edge-fleet.rules.yml", map[string]bool{"1s": true, "3s": true, "30s": true}},
+		{"prometheus/rules/edgefleet.rules.yml", map[string]bool{"1s": true, "3s": true, "30s": true}},
 		{"prometheus/rules/edge-slos.rules.yml", map[string]bool{"3s": true}},
 		{"alertmanager/alertmanager.yml", map[string]bool{"1s": true, "2s": true, "60s": true, "http://127.0.0.1:2/api/v1/alertmanager": true}},
 	} {

@@ -15,5 +15,5 @@ const ConfigFile = "prometheus.yml"
 
 // RuleFiles are the rules' paths in Files.
 func RuleFiles() []string {
-	return []string{"rules/edge-fleet.rules.yml", "rules/edge-slos.rules.yml"}
+	return []string{"rules/edge-fleet.rules.yml", "rules/edge-slos.rules.yml", "rules/edgefleet.rules.yml"}
 }

@@ -28,7 +28,9 @@ func TestPrometheusAcceptsTheRules(t *testing.T) {
 }
 
 func TestTheRulesFireWhenTheyShould(t *testing.T) {
-	promtool(t, "test", "rules", filepath.Join("testdata", "rules_test.yml"))
+	for _, file := range []string{"rules_test.yml", "drift_test.yml", "slo_test.yml"} {
+		promtool(t, "test", "rules", filepath.Join("testdata", file))
+	}
 }
 
 func TestEveryRuleFileIsDeliveredAndLoaded(t *testing.T) {

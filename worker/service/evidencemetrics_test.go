@@ -30,6 +30,7 @@ func TestTheEvidenceIsCountedAtAScrapeAndShownForAWhile(t *testing.T) {
 		return store.EvidenceSummary{EvidenceCount: store.EvidenceCount{Overdue: 3, OldestAge: 90 * time.Minute},
 			ByRegion: map[string]*store.EvidenceCount{"north": {ByOutcome: map[string]int64{store.EvidenceDrifted: drifted}}}}, away
 	}
+	m.unauthorised = func(context.Context) (map[string]int64, error) { return map[string]int64{"north": 1}, nil }
 	shows := func(want map[string]float64) {
 		t.Helper()
 		families, err := registry.Gather()
@@ -54,6 +55,7 @@ func TestTheEvidenceIsCountedAtAScrapeAndShownForAWhile(t *testing.T) {
 			"edgefleet_drift_devices unchecked north":    0,
 			"edgefleet_drift_devices under_change north": 0,
 			"edgefleet_drift_devices unreadable north":   0,
+			"edgefleet_drift_unauthorised north":         1,
 			"edgefleet_drift_evidence_oldest_seconds":    5400,
 			"edgefleet_drift_evidence_overdue":           3,
 		}
