@@ -56,13 +56,29 @@ func modbusPlaceFields() []strictyaml.Field {
 }
 
 func modbusFile() strictyaml.Shape {
-	point := strictyaml.MappingOf("A point of a Modbus device", pointName()...).With(modbusPlaceFields()...).With(scaleField(), unitField(), enumField())
+	point := strictyaml.MappingOf("A point of a Modbus device", pointName()...).With(modbusPlaceFields()...).With(scaleField(), unitField(), enumField()).
+		Where(typeRules()...).Where(registerRules()...)
 	return file(modbusQuirks(), sections{
-		identity:    point.With(equalsField()),
-		setting:     point.With(boundFields()...).With(volatileField(), secretField()),
+		identity: point.With(equalsField()),
+		setting: point.With(boundFields()...).With(volatileField(), secretField()).
+			Where(strictyaml.Rule{If: "table", Only: []strictyaml.Field{strictyaml.May("table", strictyaml.WordOf("", "coil", "holding"))}}),
 		measurement: point,
 		action:      modbusAction(),
 	}, sunSpecFlag())
+}
+
+// registerRules say what points in bits and in registers state.
+func registerRules() []strictyaml.Rule {
+	bits := []strictyaml.Field{strictyaml.May("type", strictyaml.WordOf("", "bool"))}
+	words := []strictyaml.Field{strictyaml.May("type", strictyaml.WordOf("", registerTypes()...))}
+	numbers := slices.DeleteFunc(registerTypes(), func(t string) bool { return t == string(devices.String) })
+	return []strictyaml.Rule{
+		{If: "table", Is: []string{"coil", "discrete"}, Not: []string{"length", "word_order", "scale", "enum", "min", "max"}, Only: bits},
+		{If: "table", Is: []string{"holding", "input"}, Need: []string{"type"}, Only: words},
+		{If: "type", Is: types(devices.String), Need: []string{"length"}, Not: []string{"word_order"}},
+		{If: "type", Is: numbers, Not: []string{"length"}},
+		{If: "type", Is: types(devices.Int16, devices.Uint16), Not: []string{"word_order"}},
+	}
 }
 
 func modbusAction() strictyaml.Shape {
@@ -70,7 +86,7 @@ func modbusAction() strictyaml.Shape {
 		strictyaml.Need("table", strictyaml.WordOf("Which table it is written to", tables()...)),
 		strictyaml.Need("address", strictyaml.WholeOf("Counts from zero, as on the wire", 0, math.MaxUint16)),
 		strictyaml.May("type", strictyaml.WordOf("How the value is written; coils are bool", append(registerTypes(), "bool")...)),
-		strictyaml.Need("value", strictyaml.ScalarOf("What is written")))
+		strictyaml.Need("value", strictyaml.ScalarOf("What is written"))).Where(registerRules()...)
 	return strictyaml.MappingOf("What the device can be told to do", actionName()...).
 		With(strictyaml.Need("pulse", pulse)).With(confirmFields()...)
 }

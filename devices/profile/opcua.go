@@ -31,7 +31,7 @@ func argumentTypes() []string {
 }
 
 func namespaceField(doc string) strictyaml.Field {
-	return strictyaml.May("namespace", strictyaml.TextOf(doc))
+	return strictyaml.May("namespace", strictyaml.Matching(doc, namespaceText))
 }
 
 // nodePlaceFields say where a point stands in a server.
@@ -44,10 +44,20 @@ func nodePlaceFields() []strictyaml.Field {
 	}
 }
 
+func nodeRules() []strictyaml.Rule {
+	rule := func(node string, ours devices.Type, lo, hi float64) strictyaml.Rule {
+		return strictyaml.Rule{If: "node_type", Is: []string{node}, Only: []strictyaml.Field{
+			strictyaml.May("type", strictyaml.WordOf("", string(ours))), enumIn(lo, hi)}}
+	}
+	return []strictyaml.Rule{rule("Byte", devices.Uint16, 0, math.MaxUint8), rule("SByte", devices.Int16, math.MinInt8, math.MaxInt8)}
+}
+
 func opcuaFile() strictyaml.Shape {
-	point := strictyaml.MappingOf("A variable of an OPC UA server", pointName()...).With(nodePlaceFields()...).With(scaleField(), unitField(), enumField())
+	point := strictyaml.MappingOf("A variable of an OPC UA server", pointName()...).With(nodePlaceFields()...).With(scaleField(), unitField(), enumField()).
+		Where(typeRules()...).Where(nodeRules()...)
 	quirks := strictyaml.MappingOf("What the model does differently from the standard", gapField())
-	pulse := strictyaml.MappingOf("The one write that does it", nodePlaceFields()...).With(strictyaml.Need("value", strictyaml.ScalarOf("What is written")))
+	pulse := strictyaml.MappingOf("The one write that does it", nodePlaceFields()...).With(strictyaml.Need("value", strictyaml.ScalarOf("What is written"))).
+		Where(nodeRules()...)
 	identifier := func(doc string) strictyaml.Shape { return strictyaml.Matching(doc, nodeText) }
 	argument := strictyaml.MappingOf("An input argument",
 		strictyaml.May("name", strictyaml.TextOf("Names the argument in errors")),
@@ -136,7 +146,7 @@ func (n nodes) identifier(m strictyaml.Map, key string) string {
 	return text
 }
 
-var guidPattern = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
+var guidPattern = regexp.MustCompile("^" + guidText + "$")
 
 // validIdentifier is what OPC 10000-6, section 5.3.1.10, has.
 func validIdentifier(text string) bool {

@@ -13,6 +13,12 @@ import (
 
 func join(words []string) string { return strings.Join(words, ", ") }
 
+// Bounds of scales.
+const (
+	leastScale = 1e-9
+	mostScale  = 1e9
+)
+
 var pointPattern = regexp.MustCompile(pointText)
 
 // section is what a point is in the profile, in the words of errors.
@@ -103,7 +109,8 @@ func (r *reader) point(m strictyaml.Map, name string, s section, place func(stri
 	pt := devices.Point{Name: name}
 	if s != pulseSection {
 		pt.Name = m.NeedText("name", "name the "+string(s))
-		if pt.Name != "" && !pointPattern.MatchString(pt.Name) && !(r.p.SunSpec && sunSpecPattern.MatchString(pt.Name)) {
+		fine := pointPattern.MatchString(pt.Name) || r.p.SunSpec && sunSpecPattern.MatchString(pt.Name)
+		if pt.Name != "" && !fine {
 			r.f.Add(m.KeyLine("name"), fmt.Sprintf("name %s is not a point's name", strictyaml.Quote(pt.Name)), "use lower-case letters, digits and underscores, beginning with a letter, at most 63")
 		}
 		r.named(pt.Name, m.KeyLine("name"))
@@ -135,7 +142,7 @@ func (r *reader) scale(m strictyaml.Map, pt *devices.Point) {
 	s, ok := n.Float()
 	switch {
 	case !ok:
-	case s < 1e-9 || s > 1e9:
+	case s < leastScale || s > mostScale:
 		n.Add(fmt.Sprintf("scale %v is out of range", s), "give a factor from 1e-9 to 1e9")
 	case pt.Type == devices.Bool || pt.Type == devices.String || pt.Type == devices.Float64:
 		n.Add(fmt.Sprintf("scale on a %s", pt.Type), "remove it; a scale is for integers and float32")

@@ -1,6 +1,7 @@
 package profile_test
 
 import (
+	"encoding/json"
 	"flag"
 	"maps"
 	"os"
@@ -59,6 +60,43 @@ func TestTheFixtureOfWhichTheBadOnesAreMadeIsGood(t *testing.T) {
 	require.Equal(t, "trips", a.Confirm.Name)
 }
 
+// TestAGoodProfileIsReadAsItSays holds what each flavour of profile becomes.
+func TestAGoodProfileIsReadAsItSays(t *testing.T) {
+	for _, name := range []string{"good-opcua", "good-ssh", "good-sunspec"} {
+		t.Run(name, func(t *testing.T) {
+			data, err := os.ReadFile("testdata/" + name + ".yaml")
+			require.NoError(t, err)
+			p, problems := profile.Parse(name+".yaml", data)
+			require.NoError(t, problems.Err())
+			text, err := json.Marshal(p)
+			require.NoError(t, err)
+			var fields any
+			require.NoError(t, json.Unmarshal(text, &fields))
+			got, err := json.MarshalIndent(stated(fields), "", " ")
+			require.NoError(t, err)
+			requireGolden(t, "testdata/"+name+".json", string(got)+"\n")
+		})
+	}
+}
+
+// stated leaves out what has its zero value.
+func stated(v any) any {
+	fields, ok := v.(map[string]any)
+	if !ok {
+		if list, is := v.([]any); is {
+			for i := range list {
+				list[i] = stated(list[i])
+			}
+		}
+		return v
+	}
+	maps.DeleteFunc(fields, func(_ string, v any) bool { return v == nil || v == "" || v == 0.0 || v == false })
+	for name, v := range fields {
+		fields[name] = stated(v)
+	}
+	return fields
+}
+
 func TestEveryBuiltinProfileLoads(t *testing.T) {
 	profiles, err := profile.Builtin()
 	require.NoError(t, err)
@@ -103,7 +141,12 @@ func TestConditions(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	files, err := filepath.Glob("testdata/bad/*.yaml")
 	require.NoError(f, err)
-	for _, file := range append(files, "testdata/good.yaml", "builtin/feeder-rtu.yaml", "builtin/switched-outlet.yaml") {
+	for _, pattern := range []string{"testdata/good*.yaml", "builtin/*.yaml"} {
+		found, err := filepath.Glob(pattern)
+		require.NoError(f, err)
+		files = append(files, found...)
+	}
+	for _, file := range files {
 		data, err := os.ReadFile(file)
 		require.NoError(f, err)
 		f.Add(data)

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"math"
 	"time"
 
 	"edgefleet/devices"
@@ -13,8 +14,13 @@ const (
 	pointText        = `^[a-z][a-z0-9_]{0,62}$`
 	sunSpecText      = `^[0-9]+(#[0-9]+)?(\.[A-Za-z0-9_]+)+$`
 	sunSpecModelText = `^[0-9]+(#[0-9]+)?$`
-	nodeText         = `^(i=[0-9]+|s=.+|g=.+|b=.+)$`
-	pathText         = `^/.*[^/]$`
+	guidText         = `[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}`
+	nodeText         = `^(i=[0-9]{1,10}|s=.+|g=` + guidText + `|b=[A-Za-z0-9+/]+={0,2})$`
+	namespaceText    = `^\S*$`
+	pathText         = `^(/[^/]+)+$`
+	lineKeyText      = `^[A-Za-z0-9_][A-Za-z0-9_./-]*$`
+	unitText         = `^[A-Za-z0-9][A-Za-z0-9:_.@\\-]*$`
+	optionText       = `^[A-Za-z][A-Za-z0-9]*$`
 )
 
 // Flavour is a kind of profile: which fields a file has follows from the
@@ -57,7 +63,7 @@ func file(quirks *strictyaml.Shape, s sections, own ...strictyaml.Field) stricty
 		fields = append(fields, strictyaml.May("quirks", *quirks))
 	}
 	identity := strictyaml.ListOf("Points that say what a device is; those with equals have to hold before anything is written", s.identity)
-	identity.Some = true
+	identity.Some, identity.Holding = true, "equals"
 	fields = append(fields,
 		strictyaml.May("settle", strictyaml.MappingOf("When a written value can be read back",
 			strictyaml.May("wait", strictyaml.DurationOf("Passes before the first reading", 0, time.Minute)),
@@ -100,11 +106,14 @@ func unitField() strictyaml.Field {
 }
 
 func scaleField() strictyaml.Field {
-	return strictyaml.May("scale", strictyaml.NumberOf("Multiplies the number on the device to give the engineering value"))
+	return strictyaml.May("scale", strictyaml.NumberIn("Multiplies the number on the device to give the engineering value", leastScale, mostScale))
 }
 
-func enumField() strictyaml.Field {
-	of := strictyaml.PairsOf("Names the numbers on the device", strictyaml.WholeOf("", -1<<31, 1<<32-1))
+func enumField() strictyaml.Field { return enumIn(math.MinInt32, math.MaxUint32) }
+
+// enumIn is the enum of a type with that range.
+func enumIn(lo, hi float64) strictyaml.Field {
+	of := strictyaml.PairsOf("Names the numbers on the device", strictyaml.WholeOf("", lo, hi))
 	of.Some = true
 	return strictyaml.May("enum", of)
 }
@@ -139,6 +148,20 @@ func confirmFields() []strictyaml.Field {
 	return []strictyaml.Field{
 		strictyaml.May("confirm", strictyaml.TextOf("A measurement that counts how often it was done")),
 		strictyaml.May("confirm_within", strictyaml.DurationOf("Bounds the wait for the counter", 0, time.Minute)),
+	}
+}
+
+// typeRules say which fields mean something for which types.
+func typeRules() []strictyaml.Rule {
+	return []strictyaml.Rule{
+		{If: "type", Is: types(devices.Bool, devices.String), Not: []string{"scale", "enum", "min", "max"}},
+		{If: "type", Is: types(devices.Float32, devices.Int64, devices.Uint64), Not: []string{"enum"}},
+		{If: "type", Is: types(devices.Float64), Not: []string{"scale", "enum"}},
+		{If: "enum", Not: []string{"scale", "min", "max"}},
+		{If: "type", Is: types(devices.Int16), Only: []strictyaml.Field{enumIn(math.MinInt16, math.MaxInt16)}},
+		{If: "type", Is: types(devices.Uint16), Only: []strictyaml.Field{enumIn(0, math.MaxUint16)}},
+		{If: "type", Is: types(devices.Int32), Only: []strictyaml.Field{enumIn(math.MinInt32, math.MaxInt32)}},
+		{If: "type", Is: types(devices.Uint32), Only: []strictyaml.Field{enumIn(0, math.MaxUint32)}},
 	}
 }
 

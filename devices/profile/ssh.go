@@ -29,15 +29,25 @@ var hostFields = map[string][]string{
 	"output":  {},
 }
 
+// hostRemedies say what each of these fields takes.
+var hostRemedies = map[string]string{
+	"file":    "give the path as /etc/edge/config.yaml",
+	"mode":    "give the path as /etc/edge/config.yaml",
+	"sshd":    "name an option of sshd_config(5), and give paths as /etc/ssh/sshd_config.d/10-edgefleet.conf",
+	"service": "name a unit, such as edge-agent.service",
+	"line":    `write it as line: {path: /etc/edge/agent.conf, key: log_level, separator: "="}`,
+	"fact":    "use one of these",
+}
+
 func sshFile() strictyaml.Shape {
 	kinds := map[string]strictyaml.Field{
 		"file":    strictyaml.May("file", strictyaml.Matching("The whole content of the file at this absolute path", pathText)),
 		"mode":    strictyaml.May("mode", strictyaml.Matching("Permissions and owner of this absolute path: 0640 root:edge", pathText)),
-		"sshd":    strictyaml.May("sshd", strictyaml.TextOf("An option as the SSH daemon understands its configuration (sshd -T)")),
-		"service": strictyaml.May("service", strictyaml.TextOf("The state of a systemd unit at boot and now: enabled active")),
+		"sshd":    strictyaml.May("sshd", strictyaml.Matching("An option as the SSH daemon understands its configuration (sshd -T)", optionText)),
+		"service": strictyaml.May("service", strictyaml.Matching("The state of a systemd unit at boot and now: enabled active", unitText)),
 		"line": strictyaml.May("line", strictyaml.MappingOf("The value behind a key in a file of lines",
 			strictyaml.Need("path", strictyaml.Matching("The file's absolute path", pathText)),
-			strictyaml.Need("key", strictyaml.TextOf("The line's key")),
+			strictyaml.Need("key", strictyaml.Matching("The line's key", lineKeyText)),
 			strictyaml.Need("separator", strictyaml.WordOf("Stands between key and value", ":", "=", " ")))),
 		"fact":   strictyaml.May("fact", strictyaml.WordOf("What the host says it is", devices.HostFacts()...)),
 		"output": strictyaml.May("output", strictyaml.Matching("The first line that this one of commands prints", nameText)),
@@ -58,15 +68,35 @@ func sshFile() strictyaml.Shape {
 		for _, k := range of {
 			s = s.With(kinds[k])
 		}
-		return s.With(more...).One(of...)
+		return s.With(more...).One(of...).Where(hostRules(of)...)
 	}
 	return file(nil, sections{
-		identity:    point(append([]strictyaml.Field{equalsField()}, reading[0], reading[2]), "fact", "output", "line"),
-		setting:     point(slices.Concat(reading, writing), "file", "mode", "sshd", "service", "line"),
+		identity: point(append([]strictyaml.Field{equalsField()}, reading[0], reading[2]), "fact", "output", "line"),
+		setting: point(slices.Concat(reading, writing), "file", "mode", "sshd", "service", "line").
+			Where(strictyaml.Rule{If: "sshd", Need: []string{"drop_in"}}),
 		measurement: point(reading, "mode", "sshd", "service", "line", "fact", "output"),
 		action: strictyaml.MappingOf("What the device can be told to do", actionName()...).
 			With(strictyaml.Need("run", strictyaml.Matching("The command that does it", nameText))),
 	}, strictyaml.May("commands", commandsShape()))
+}
+
+// besideHost are the fields that only some points of a host can have.
+func besideHost() []string {
+	var out []string
+	for _, with := range hostFields {
+		out = append(out, with...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func hostRules(kinds []string) []strictyaml.Rule {
+	var rules []strictyaml.Rule
+	for _, kind := range kinds {
+		not := slices.DeleteFunc(besideHost(), func(f string) bool { return slices.Contains(hostFields[kind], f) })
+		rules = append(rules, strictyaml.Rule{If: kind, Not: not})
+	}
+	return rules
 }
 
 func commandsShape() strictyaml.Shape {
@@ -126,7 +156,7 @@ func (h host) command(name string, m strictyaml.Map) *devices.HostCommand {
 		text, _ := n.Text()
 		words, err := devices.ParseHostCommand(text)
 		if err != nil {
-			n.Add(err.Error(), "write it as a program and its arguments")
+			n.Add(err.Error(), "such as run: [systemctl, restart, edge-agent]")
 			return nil
 		}
 		c.Args = words
@@ -139,7 +169,7 @@ func (h host) command(name string, m strictyaml.Map) *devices.HostCommand {
 	duration(m, "timeout", leastCommandTime, mostCommandTime, &c.Timeout)
 	duration(m, "within", leastCommandTime, mostCommandTime, &c.HealthWithin)
 	if err := checkCommand(c, candidates(c) > 0); err != nil {
-		n.Add(err.Error(), "correct the command")
+		n.Add(err.Error(), "write a program and its arguments; only a validation has one %s")
 	}
 	if len(h.f.Problems()) > before {
 		return nil
@@ -235,11 +265,12 @@ func (h host) place(m strictyaml.Map, pt *devices.Point, s section) {
 	}
 	h.newMode(m, a)
 	a.Validate, a.Restart, a.Health = h.use(m, "validate"), h.use(m, "restart"), h.use(m, "health")
-	if len(h.f.Problems()) > before {
+	// A command that is declared and broken was reported where it stands.
+	if len(h.f.Problems()) > before || kind == "output" && a.Command == nil {
 		return
 	}
 	if err := a.Check(); err != nil {
-		h.f.Add(m.KeyLine(kind), fmt.Sprintf("%s: %v", pt.Name, err), "correct it")
+		h.f.Add(m.KeyLine(kind), fmt.Sprintf("%s: %v", pt.Name, err), hostRemedies[kind])
 		return
 	}
 	if s == settingSection {
@@ -249,16 +280,8 @@ func (h host) place(m strictyaml.Map, pt *devices.Point, s section) {
 
 // beside refuses fields that mean nothing for the kind.
 func (h host) beside(m strictyaml.Map, kind string) {
-	elsewhere := func(key string) bool {
-		for _, with := range hostFields {
-			if slices.Contains(with, key) {
-				return true
-			}
-		}
-		return false
-	}
 	for _, key := range m.Keys {
-		if elsewhere(key) && !slices.Contains(hostFields[kind], key) {
+		if slices.Contains(besideHost(), key) && !slices.Contains(hostFields[kind], key) {
 			h.f.Add(m.KeyLine(key), fmt.Sprintf("%s beside %s", key, kind), "remove it; it means nothing there")
 		}
 	}

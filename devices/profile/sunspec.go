@@ -19,6 +19,7 @@ func sunSpecFile() strictyaml.Shape {
 		strictyaml.May("sunspec", strictyaml.Matching("Model and point, as in 121.WMax, or 802#2.SoC for the second model 802; the name unless stated", sunSpecText)))
 	curves := strictyaml.ListOf("Models whose curve in force a baseline may set, each part of it as a setting: 705.curve.DeptRef, 705.curve.points",
 		strictyaml.ChoiceOf("", strictyaml.WholeOf("", 1, 65535), strictyaml.Matching("", sunSpecModelText)))
+	curves.Unique = true
 	return file(modbusQuirks(), sections{
 		identity:    point.With(equalsField()),
 		setting:     point.With(boundFields()...).With(volatileField()),
@@ -72,11 +73,17 @@ func (s models) more(root strictyaml.Map) {
 		return
 	}
 	entries, _ := n.List()
+	seen := map[string]bool{}
 	for _, e := range entries {
 		model, ok := e.Text()
 		if !ok {
 			continue
 		}
+		if seen[model] {
+			e.Add("the curve of model "+strictyaml.Quote(model)+" stands here twice", "keep one of them")
+			continue
+		}
+		seen[model] = true
 		names, err := s.catalog.CurveNames(model)
 		if err != nil {
 			e.Add(err.Error(), "name a SunSpec model with curves, such as 705")

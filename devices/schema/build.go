@@ -62,6 +62,12 @@ func of(s strictyaml.Shape) map[string]any {
 		if s.Some {
 			out["minItems"] = 1
 		}
+		if s.Unique {
+			out["uniqueItems"] = true
+		}
+		if s.Holding != "" {
+			out["contains"] = map[string]any{"required": []string{s.Holding}}
+		}
 	case strictyaml.Text:
 		text(s, out)
 	case strictyaml.Flag:
@@ -110,6 +116,32 @@ func mapping(s strictyaml.Shape, out map[string]any) {
 		}
 		out["oneOf"] = one
 	}
+	var rules []any
+	for _, r := range s.Rules {
+		rules = append(rules, rule(r))
+	}
+	if rules != nil {
+		out["allOf"] = rules
+	}
+}
+
+func rule(r strictyaml.Rule) map[string]any {
+	condition := map[string]any{"required": []string{r.If}}
+	if r.Is != nil {
+		condition["properties"] = map[string]any{r.If: map[string]any{"enum": r.Is}}
+	}
+	properties := map[string]any{}
+	for _, name := range r.Not {
+		properties[name] = false
+	}
+	for _, f := range r.Only {
+		properties[f.Name] = of(f.Shape)
+	}
+	then := map[string]any{"properties": properties}
+	if r.Need != nil {
+		then["required"] = r.Need
+	}
+	return map[string]any{"if": condition, "then": then}
 }
 
 // text is any single value where nothing is said of it: the readers take a text

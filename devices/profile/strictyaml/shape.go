@@ -18,10 +18,16 @@ type Shape struct {
 	Fields []Field
 	// ExactlyOne lists fields of a Mapping of which one and only one is there.
 	ExactlyOne []string
+	// Rules narrow a Mapping by what one of its fields is.
+	Rules []Rule
 	// Of is an entry of a List, or a value of Pairs.
 	Of *Shape
 	// Some says that a List or Pairs must not be empty.
 	Some bool
+	// Unique says that no two entries of a List are equal.
+	Unique bool
+	// Holding is a field that at least one of a List's mappings has.
+	Holding string
 	// Pattern is a regular expression for a Text, or for the names of Pairs;
 	// empty is any.
 	Pattern string
@@ -53,6 +59,18 @@ const (
 	Anything Kind = "anything"
 	Choice   Kind = "choice"
 )
+
+// Rule says what else holds of a mapping when a field is there, and has one of
+// some texts. The readers check it in code of their own, with better words.
+type Rule struct {
+	If string
+	// Is lists texts; nil is any value.
+	Is []string
+	// Need lists fields that then have to be there, Not those that must not.
+	Need, Not []string
+	// Only are fields that then are narrower, if they are there.
+	Only []Field
+}
 
 // Field is a field of a mapping.
 type Field struct {
@@ -86,11 +104,15 @@ func Matching(doc, pattern string) Shape       { return Shape{Kind: Text, Doc: d
 // FlagOf is true or false.
 func FlagOf(doc string) Shape { return Shape{Kind: Flag, Doc: doc} }
 
-// WholeOf is a whole number in a range, NumberOf any number.
+// WholeOf is a whole number in a range, NumberOf any number, and NumberIn one in
+// a range.
 func WholeOf(doc string, lo, hi float64) Shape {
 	return Shape{Kind: Whole, Doc: doc, Min: &lo, Max: &hi}
 }
 func NumberOf(doc string) Shape { return Shape{Kind: Number, Doc: doc} }
+func NumberIn(doc string, lo, hi float64) Shape {
+	return Shape{Kind: Number, Doc: doc, Min: &lo, Max: &hi}
+}
 
 // DurationOf is a duration such as 500ms; the range stands in the doc only.
 func DurationOf(doc string, lo, hi time.Duration) Shape {
@@ -133,6 +155,12 @@ func (s Shape) With(fields ...Field) Shape {
 // One returns the mapping with fields of which exactly one has to be there.
 func (s Shape) One(names ...string) Shape {
 	s.ExactlyOne = names
+	return s
+}
+
+// Where returns the mapping with more rules behind its own.
+func (s Shape) Where(rules ...Rule) Shape {
+	s.Rules = slices.Concat(s.Rules, rules)
 	return s
 }
 

@@ -59,6 +59,31 @@ func TestDurationsAreShort(t *testing.T) {
 	}
 }
 
+func TestAShapeIsTheListOfKnownFields(t *testing.T) {
+	inner := strictyaml.MappingOf("an entry", strictyaml.Need("name", strictyaml.TextOf("its name")), strictyaml.May("size", strictyaml.NumberOf("its size")))
+	shape := strictyaml.MappingOf("a file", strictyaml.May("entries", strictyaml.ListOf("all", inner))).
+		With(strictyaml.May("one", inner)).One("entries", "one")
+	require.Equal(t, []string{"entries", "one"}, shape.Names())
+	f := strictyaml.Parse("f.yaml", []byte("entries:\n  - {name: a, color: red}\n  - 5\n  - {size: 2}\none: {name: b, weight: 3}\nother:\n  a: b\n"))
+	root, ok := f.RootOf(shape)
+	require.True(t, ok)
+	require.Equal(t, []string{"entries", "one"}, root.Keys)
+	require.Equal(t, []string{"entries", "one"}, root.Shape().ExactlyOne)
+	entries := root.Mappings("entries")
+	require.Len(t, entries, 2, "what is no mapping is left out")
+	require.Equal(t, "a", entries[0].Text("name"))
+	one, ok := root.Mapping("one")
+	require.True(t, ok)
+	require.Equal(t, "b", one.Text("name"))
+	_, ok = one.Mapping("size")
+	require.False(t, ok, "a field that is absent")
+	require.Empty(t, one.Mappings("size"))
+	require.EqualError(t, f.Problems().Err(), `f.yaml:2: unknown field "color"; use one of name, size, or remove it
+f.yaml:3: entry 2 of entries is not a mapping; write it as name: value pairs
+f.yaml:5: unknown field "weight"; use one of name, size, or remove it
+f.yaml:6: unknown field "other"; use one of entries, one, or remove it`)
+}
+
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{"a: 1", "a: &x [*x]", "a: !t b", "- a", "? {a: b}\n: c", "a: 1\n---\nb: 2", "\xff", "a: {b: [c, {d: e}]}"} {
 		f.Add([]byte(s))

@@ -1,0 +1,63 @@
+package schema_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+
+	"edgefleet/devices/schema"
+)
+
+var update = flag.Bool("update", false, "write the schema files anew")
+
+// requireKept fails when the file beside this test is not the document.
+func requireKept(t *testing.T, file string, d schema.Document) {
+	t.Helper()
+	text, err := d.JSON()
+	require.NoError(t, err)
+	if *update {
+		require.NoError(t, os.WriteFile(file, text, 0o644))
+	}
+	want, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, string(want), string(text), "run go test ./devices/schema -update")
+}
+
+// compile compiles the document as any user of the file would.
+func compile(t *testing.T, d schema.Document) *jsonschema.Schema {
+	t.Helper()
+	text, err := d.JSON()
+	require.NoError(t, err)
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	require.NoError(t, err)
+	c := jsonschema.NewCompiler()
+	require.NoError(t, c.AddResource("schema.json", doc))
+	s, err := c.Compile("schema.json")
+	require.NoError(t, err)
+	return s
+}
+
+// instance is a YAML document as an editor hands it to a schema; ok is false
+// for what is no YAML, or more than one document.
+func instance(t *testing.T, data []byte) (value any, ok bool) {
+	t.Helper()
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	var v any
+	if err := decoder.Decode(&v); err != nil {
+		return nil, false
+	}
+	if err := decoder.Decode(new(any)); err == nil {
+		return nil, false
+	}
+	text, err := json.Marshal(v)
+	require.NoError(t, err)
+	value, err = jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	require.NoError(t, err)
+	return value, true
+}
