@@ -17,7 +17,8 @@ func everything() contract.InspectResult {
 	devices, incidents, ledger := someDevices(), someIncidents(), someLedger()
 	return contract.InspectResult{
 		Devices: devices,
-		Device: &contract.DeviceDetail{DeviceStatus: devices[1], Baseline: "feeder-standard 2026.11.1",
+		Device: &contract.DeviceDetail{DeviceStatus: devices[1], Protocol: "modbus-tcp", Registry: "onboarded", Serial: "NL-0003", Firmware: "2.4.1",
+			Baseline:     "feeder-standard 2026.11.1",
 			NetworkReset: "switch-01 cycle-port-3", Incidents: incidents[:1], Ledger: ledger[:2]},
 		Network: &contract.NetworkReport{DeviceID: "edge-003", Reachable: true, Diagnosis: "edge-003 answers modbus-tcp at 10.1.2.3:502, in 12ms.",
 			Verdicts: []contract.Verdict{
@@ -35,6 +36,10 @@ func everything() contract.InspectResult {
 			Notes: []contract.Moment{{At: at(3), Text: "status: mitigated"}}, Ledger: ledger},
 		Audit:   &contract.AuditPage{Entries: ledger},
 		Verdict: &contract.AuditVerdict{OK: true, Entries: 3, Keyed: true, HeadSeq: 3, HeadHash: "c0ffee"},
+		Fingerprint: &contract.FingerprintReport{DeviceID: "gw-1", Protocol: "ssh", Address: "10.1.2.5:22",
+			Shown:   []string{"SHA256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "SHA256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"},
+			Verdict: contract.FingerprintUnpinned,
+			State:   `ssh: {host_keys: ["SHA256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "SHA256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"]}`},
 	}
 }
 

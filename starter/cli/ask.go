@@ -95,6 +95,8 @@ func answered(question string, out contract.InspectResult) bool {
 		return out.Network != nil
 	case contract.AskDeviceDrift:
 		return out.Drift != nil
+	case contract.AskDeviceFingerprint:
+		return out.Fingerprint != nil
 	case contract.AskIncidentShow:
 		return out.Incident != nil
 	case contract.AskAuditList:

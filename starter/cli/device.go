@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -26,6 +27,8 @@ func (a *App) deviceCommand() *cli.Command {
 				Flags: []cli.Flag{outputFlag(), timeoutFlag()}, Action: a.deviceProbe},
 			{Name: "drift", Usage: "compare a device with its baseline now; exit code 1 when it drifted", ArgsUsage: "ID",
 				Flags: []cli.Flag{outputFlag(), timeoutFlag()}, Action: a.deviceDrift},
+			{Name: "fingerprint", Usage: "ask a device what it shows to be known by; exit code 1 when that is not what is known of it", ArgsUsage: "ID",
+				Flags: []cli.Flag{outputFlag(), timeoutFlag()}, Action: a.deviceFingerprint},
 		},
 	}
 }
@@ -97,7 +100,9 @@ func (a *App) deviceShow(c *cli.Context) error {
 	d := out.Device
 	return a.show(c, d, func(w io.Writer) {
 		fields(w, "device", d.ID, "site", d.Site, "region", d.Region, "class", d.Class, "profile", d.Profile,
-			"address", d.Address, "baseline", d.Baseline, "network reset", d.NetworkReset,
+			"protocol", d.Protocol, "security", d.Security, "address", d.Address, "credentials", d.Credentials,
+			"declared fingerprint", strings.Join(d.Fingerprints, ", "), "pinned fingerprint", strings.Join(strings.Fields(d.Pin), ", "),
+			"registry", d.Registry, "serial number", d.Serial, "firmware", d.Firmware, "baseline", d.Baseline, "network reset", d.NetworkReset,
 			"state", d.State, "checked (UTC)", stampPtr(d.CheckedAt), "detail", d.Detail, "leased by", d.LeasedBy)
 		if len(d.Incidents) > 0 {
 			fmt.Fprintln(w)
@@ -146,6 +151,53 @@ func (a *App) deviceDrift(c *cli.Context) error {
 		return errQuiet
 	}
 	return nil
+}
+
+func (a *App) deviceFingerprint(c *cli.Context) error {
+	out, err := a.deviceQuestion(c, contract.AskDeviceFingerprint)
+	if err != nil {
+		return err
+	}
+	f := out.Fingerprint
+	f.Shown = nonNil(f.Shown)
+	if err := a.show(c, f, func(w io.Writer) { fingerprintText(w, f) }); err != nil {
+		return err
+	}
+	if f.Verdict == contract.FingerprintDiffers {
+		return errQuiet
+	}
+	return nil
+}
+
+func fingerprintText(w io.Writer, f *contract.FingerprintReport) {
+	fmt.Fprintf(w, "%s shows over %s at %s\n", oneLine(f.DeviceID), oneLine(f.Protocol), oneLine(f.Address))
+	for _, s := range f.Shown {
+		fmt.Fprintf(w, "  %s\n", oneLine(s))
+	}
+	for _, known := range []struct {
+		what string
+		list []string
+	}{{"the fleet file states", f.Declared}, {"pinned at its onboarding", f.Pinned}} {
+		if len(known.list) > 0 {
+			fmt.Fprintln(w, known.what)
+			for _, s := range known.list {
+				fmt.Fprintf(w, "  %s\n", oneLine(s))
+			}
+		}
+	}
+	const own = "compare it with what the device says on its own console"
+	switch f.Verdict {
+	case contract.FingerprintDeclared:
+		fmt.Fprintln(w, "It is what the fleet file states.")
+	case contract.FingerprintPinned:
+		fmt.Fprintln(w, "It is what the device was onboarded with.")
+	case contract.FingerprintDiffers:
+		fmt.Fprintf(w, "It is NOT what is known of this device: somebody may be in between, or the device or its key was exchanged.\nFind out why; %s, and only if they agree state it in the fleet file:\n  %s\n", own, oneLine(f.State))
+	case contract.FingerprintNotCompared:
+		fmt.Fprintf(w, "The fleet file states a SHA-1 thumbprint, which cannot be compared with this one; %s, and state it:\n  %s\n", own, oneLine(f.State))
+	default:
+		fmt.Fprintf(w, "Nothing is known of this device yet, and what it shows proves nothing; %s, and state it in the fleet file:\n  %s\n", own, oneLine(f.State))
+	}
 }
 
 func firstError(errs ...error) error {

@@ -43,6 +43,27 @@ func (a *App) driftDiff(w io.Writer, d *contract.DriftReport) {
 	for i, line := range diffLines(d.Drifted) {
 		a.colour(w, []string{red, green}[i%2], line)
 	}
+	for _, s := range d.Drifted {
+		a.fileDiff(w, s)
+	}
+}
+
+// fileDiff shows how a file differs, below the digests by which it is known to.
+func (a *App) fileDiff(w io.Writer, s contract.SettingDrift) {
+	if s.Diff == "" {
+		return
+	}
+	fmt.Fprintf(w, "\n%s\n", oneLine(s.Setting))
+	for _, line := range strings.Split(strings.TrimSuffix(s.Diff, "\n"), "\n") {
+		code := ""
+		switch {
+		case strings.HasPrefix(line, "-"):
+			code = red
+		case strings.HasPrefix(line, "+"):
+			code = green
+		}
+		a.colour(w, code, oneLine(line))
+	}
 }
 
 func baselineName(d *contract.DriftReport) string {

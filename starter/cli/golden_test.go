@@ -59,6 +59,21 @@ func TestQuestionsAreAnsweredAsTableAndJSON(t *testing.T) {
 	nothing := func(out *contract.InspectResult) {
 		*out = contract.InspectResult{Audit: &contract.AuditPage{}}
 	}
+	// gateway is a host with files, of which one has drifted.
+	gateway := func(out *contract.InspectResult) {
+		out.Device.Protocol, out.Device.Security, out.Device.Credentials = "opcua", "Basic256Sha256/SignAndEncrypt", "plant-ops"
+		out.Device.Fingerprints, out.Device.Pin = []string{"c0ffee"}, "c0ffee"
+		out.Drift = &contract.DriftReport{DeviceID: "gw-1", Baseline: "gateways", Version: "3", Checked: 4, Drifted: []contract.SettingDrift{
+			{Setting: "permit_root_login", Want: "no", Got: "yes"},
+			{Setting: "edge_config", Want: "sha256:aa (40 bytes)", Got: "sha256:bb (41 bytes)",
+				Diff: "--- baseline /etc/edge/config.yaml\n+++ device /etc/edge/config.yaml\n@@ -1,3 +1,3 @@\n poll: 10\n-upstream: 10.0.0.1\n+upstream: 10.6.6.6\x1b[2J\n tls: on\n"}}}
+		f := out.Fingerprint
+		f.Pinned, f.Verdict = f.Shown[1:], contract.FingerprintPinned
+	}
+	swapped := func(out *contract.InspectResult) {
+		f := out.Fingerprint
+		f.Declared, f.Verdict = []string{"SHA256:ccccccccccccccccccccccccccccccccccccccccccc"}, contract.FingerprintDiffers
+	}
 	broken := func(out *contract.InspectResult) {
 		out.Verdict = &contract.AuditVerdict{Entries: 3, Keyed: true, Finding: "edited", Seq: 2, Detail: "entry 2 (result apply_baseline_config on edge-003) does not match its hash"}
 	}
@@ -74,6 +89,13 @@ func TestQuestionsAreAnsweredAsTableAndJSON(t *testing.T) {
 		{"device-probe-dark-json", "device probe edge-003 -o json", answering(dark)},
 		{"device-drift", "device drift edge-003", nil},
 		{"device-drift-json", "device drift edge-003 --output json", nil},
+		{"device-show-gateway", "device show edge-003", answering(gateway)},
+		{"device-drift-file", "device drift gw-1", answering(gateway)},
+		{"device-drift-file-json", "device drift gw-1 -o json", answering(gateway)},
+		{"device-fingerprint", "device fingerprint gw-1", nil},
+		{"device-fingerprint-json", "device fingerprint gw-1 -o json", nil},
+		{"device-fingerprint-pinned", "device fingerprint gw-1", answering(gateway)},
+		{"device-fingerprint-differs", "device fingerprint gw-1", answering(swapped)},
 		{"device-drift-in-sync", "device drift edge-003", answering(inSync)},
 		{"device-drift-no-baseline", "device drift edge-003", answering(func(out *contract.InspectResult) {
 			out.Drift = &contract.DriftReport{DeviceID: "edge-003"}

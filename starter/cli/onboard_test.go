@@ -125,6 +125,8 @@ func TestWhatAnOnboardingIsStartedWith(t *testing.T) {
 		{"--all --per-site 1 --per-region 2 --at-once 3", contract.OnboardInput{Selection: contract.Selection{All: true},
 			Bounds: contract.Bounds{PerSite: 1, PerRegion: 2, Total: 3}}, "onboard all devices: started by hand", ""},
 		{"--site s7 --reason spring", contract.OnboardInput{Selection: contract.Selection{Site: "s7"}, Reason: "spring", Bounds: bounds}, "onboard site s7: spring", contract.AttrSite},
+		{"gw-1 --trust-first-use --accept-replacement", contract.OnboardInput{Selection: contract.Selection{IDs: []string{"gw-1"}}, Bounds: bounds,
+			Trust: contract.Trust{TrustFirstUse: true, AcceptReplacement: true}}, "onboard gw-1: started by hand", contract.AttrDeviceID},
 		{"--region north", contract.OnboardInput{Selection: contract.Selection{Region: "north"}, Bounds: bounds}, "onboard region north: started by hand", contract.AttrRegion},
 	} {
 		t.Run(c.args, func(t *testing.T) {

@@ -95,6 +95,9 @@ func progressText(p contract.OnboardProgress, now time.Time) string {
 	if n := len(p.Running); n > 0 {
 		parts = append(parts, fmt.Sprintf("%d in work", n))
 	}
+	if p.Waiting > 0 {
+		parts = append(parts, fmt.Sprintf("%d out of reach and tried again", p.Waiting))
+	}
 	if took := now.Sub(p.Began); ended > 0 && took > 0 {
 		parts = append(parts, fmt.Sprintf("%.1f/s", float64(ended)/took.Seconds()))
 		left := time.Duration(float64(took) / float64(ended) * float64(p.Total-ended)).Round(time.Second)

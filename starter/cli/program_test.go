@@ -68,7 +68,7 @@ func TestCompletionKnowsWhatCanComeNext(t *testing.T) {
 	}{
 		{"commands", "|", []string{"device", "incident", "audit", "onboard", "drift", "remediate", "schedule", "runbook", "fleet", "completion"}},
 		{"commands by their beginning", "r|", []string{"remediate", "runbook"}},
-		{"subcommands", "device |", []string{"list", "show", "probe", "drift"}},
+		{"subcommands", "device |", []string{"list", "show", "probe", "drift", "fingerprint"}},
 		{"subcommands after a flag of the program", "--temporal-address t:1 device s|", []string{"show"}},
 		{"flags of the command and of the program", "device drift --|", []string{"--output", "--timeout", "--temporal-address", "--temporal-namespace", "--help"}},
 		{"flags after an argument", "device drift edge-003 --o|", []string{"--output"}},
@@ -111,7 +111,7 @@ func TestTheProgram(t *testing.T) {
 	}
 	for _, c := range []struct{ name, words, want string }{
 		{"commands", "edgefleet re", "remediate"},
-		{"subcommands", "edgefleet device ''", "list show probe drift"},
+		{"subcommands", "edgefleet device ''", "list show probe drift fingerprint"},
 		{"flags", "edgefleet device drift edge-003 --out", "--output"},
 		{"values", "edgefleet device drift --output = j", "json"},
 		{"by its path", exe + " audit ver", "verify"},
@@ -147,7 +147,7 @@ func TestLinksNoDriverAndNoDatabase(t *testing.T) {
 	// What a fleet directory declares may be read here; nothing that reaches a
 	// device may be linked.
 	declarations := []string{"edgefleet/devices", "edgefleet/devices/fleetdir", "edgefleet/devices/inventory", "edgefleet/devices/profile",
-		"edgefleet/devices/profile/strictyaml", "edgefleet/devices/baseline"}
+		"edgefleet/devices/profile/strictyaml", "edgefleet/devices/baseline", "edgefleet/devices/sunspec", "edgefleet/devices/template"}
 	for _, dep := range deps {
 		if strings.HasPrefix(dep, "edgefleet/devices") {
 			require.Contains(t, declarations, dep)
