@@ -1,16 +1,14 @@
 package baseline
 
 import (
-	"cmp"
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
 
 	"edgefleet/devices"
 	"edgefleet/devices/inventory"
 	"edgefleet/devices/profile"
 	"edgefleet/devices/profile/strictyaml"
+	"edgefleet/devices/template"
 )
 
 // Baseline is one file of desired settings.
@@ -19,13 +17,38 @@ type Baseline struct {
 	Profile       *profile.Profile
 	File          string
 	Select        Select
-	// Settings, and the overrides by site and by device ID, hold canonical
-	// values by the name of the setting.
-	Settings        map[string]devices.Value
-	Sites, ByDevice map[string]map[string]devices.Value
+	// Part is what holds for every device, unless an override of its site or
+	// of itself says otherwise.
+	Part
+	// Sites and ByDevice are the overrides, by site and by device ID.
+	Sites, ByDevice map[string]Part
+	// Ignore names settings that the site changes by itself: they are neither
+	// compared nor written, and nothing here sets them.
+	Ignore []string
 
 	// refs are the names of devices and sites that the file mentions.
 	refs []reference
+	// templates are those that the file names, by their paths.
+	templates map[string]*template.Template
+}
+
+// Part is the settings at one place of a baseline.
+type Part struct {
+	// Values are what templates name as .settings: YAML scalars, lists ([]any)
+	// and mappings (map[string]any) of these.
+	Values map[string]any
+	// Settings are by the name of the setting. Curves are among them.
+	Settings map[string]Setting
+}
+
+// Setting is what one setting shall be.
+type Setting struct {
+	// Value is canonical, and nil where Template has the path of the template
+	// that it is rendered from, below edge-configs.
+	Value    devices.Value
+	Template string
+	// Line is where it stands in the file.
+	Line int
 }
 
 // Select says which devices of the profile a baseline is for. Fields that are
@@ -46,11 +69,10 @@ func (s Select) Matches(d inventory.Device) bool {
 	return anyOf(s.Class, d.Class) && anyOf(s.Site, d.Site) && anyOf(s.Region, d.Region) && anyOf(s.IDs, d.ID)
 }
 
-// Desired is what one device should have.
-type Desired struct {
-	Baseline, Version, File string
-	// Settings in the order of their addresses.
-	Settings []devices.Setting
+// Selects says whether the baseline is for the device: it has the profile and
+// is selected.
+func (b *Baseline) Selects(d inventory.Device) bool {
+	return b.Profile.Name == d.Profile && b.Select.Matches(d)
 }
 
 // reference is a name that has to exist in the inventory.
@@ -63,52 +85,90 @@ type reference struct {
 // Set is the baselines of a fleet, resolved for its devices.
 type Set struct {
 	Baselines []*Baseline
-	byDevice  map[string]*Baseline
+	byDevice  map[string]selected
 }
 
-// Resolve finds the baseline of every device. It fails with every device that
-// two baselines select, and every name that the inventory does not have.
+// selected is a device with its baseline, which is known to resolve for it.
+type selected struct {
+	device   inventory.Device
+	baseline *Baseline
+}
+
+// Resolve finds the baseline of every device, and renders what it renders from
+// templates. It fails with every device that two baselines select, every name
+// that the inventory does not have, and everything that cannot be rendered.
 func Resolve(baselines []*Baseline, inv *inventory.Inventory) (*Set, strictyaml.Problems) {
-	set := &Set{Baselines: baselines, byDevice: make(map[string]*Baseline, len(inv.Devices))}
+	set := &Set{Baselines: baselines, byDevice: make(map[string]selected, len(inv.Devices))}
 	var problems strictyaml.Problems
 	names := map[string]*Baseline{}
+	sites := sitesOf(inv)
 	for _, b := range baselines {
 		if first, twice := names[b.Name]; twice {
 			problems = append(problems, strictyaml.Problem{File: b.File, What: fmt.Sprintf("a second baseline is named %s; the first is %s", b.Name, first.File), Remedy: "give each its own name"})
 		}
 		names[b.Name] = b
-		problems = append(problems, b.checkReferences(inv)...)
+		problems = append(problems, b.checkReferences(inv, sites)...)
 	}
+	var wrong rendered
 	for _, d := range inv.Devices {
 		for _, b := range baselines {
-			if b.Profile.Name != d.Profile || !b.Select.Matches(d) {
+			if !b.Selects(d) {
 				continue
 			}
-			if first := set.byDevice[d.ID]; first != nil {
+			if first := set.byDevice[d.ID].baseline; first != nil {
 				problems = append(problems, strictyaml.Problem{File: b.File,
 					What:   fmt.Sprintf("%s is selected by %s (%s) and by %s (%s)", d.ID, first.Name, first.File, b.Name, b.File),
 					Remedy: "narrow the select of one of them"})
 				continue
 			}
-			set.byDevice[d.ID] = b
+			set.byDevice[d.ID] = selected{d, b}
+			wrong.check(b, d)
 		}
 	}
+	problems = append(problems, wrong.problems()...)
 	if len(problems) > 0 {
 		return nil, problems
 	}
 	return set, nil
 }
 
+// Check resolves one baseline for the devices of the inventory, whatever other
+// baselines they have. It returns the devices that it selects, or everything
+// that is wrong.
+func (b *Baseline) Check(inv *inventory.Inventory) ([]inventory.Device, strictyaml.Problems) {
+	problems := b.checkReferences(inv, sitesOf(inv))
+	var selected []inventory.Device
+	var wrong rendered
+	for _, d := range inv.Devices {
+		if b.Selects(d) {
+			selected = append(selected, d)
+			wrong.check(b, d)
+		}
+	}
+	if problems = append(problems, wrong.problems()...); len(problems) > 0 {
+		return nil, problems
+	}
+	return selected, nil
+}
+
+func sitesOf(inv *inventory.Inventory) map[string]bool {
+	sites := map[string]bool{}
+	for _, d := range inv.Devices {
+		sites[d.Site] = true
+	}
+	return sites
+}
+
 // checkReferences finds names that match nothing: a mistyped override would
 // otherwise be a wrong setting without a word.
-func (b *Baseline) checkReferences(inv *inventory.Inventory) strictyaml.Problems {
+func (b *Baseline) checkReferences(inv *inventory.Inventory, sites map[string]bool) strictyaml.Problems {
 	var problems strictyaml.Problems
 	add := func(ref reference, what, remedy string) {
 		problems = append(problems, strictyaml.Problem{File: b.File, Line: ref.line, What: what, Remedy: remedy})
 	}
 	for _, ref := range b.refs {
 		if ref.site {
-			if !slices.ContainsFunc(inv.Devices, func(d inventory.Device) bool { return d.Site == ref.name }) {
+			if !sites[ref.name] {
 				add(ref, "no device stands at the site "+strictyaml.Quote(ref.name), "correct the name, or remove it")
 			}
 			continue
@@ -126,24 +186,24 @@ func (b *Baseline) checkReferences(inv *inventory.Inventory) strictyaml.Problems
 	return problems
 }
 
+// Baseline returns the baseline that selects the device, if there is one. It
+// renders nothing.
+func (s *Set) Baseline(deviceID string) (*Baseline, bool) {
+	found := s.byDevice[deviceID].baseline
+	return found, found != nil
+}
+
 // For returns what the device should have, or false when no baseline selects
 // it.
 func (s *Set) For(d inventory.Device) (Desired, bool) {
-	b := s.byDevice[d.ID]
-	if b == nil {
+	found := s.byDevice[d.ID]
+	if found.baseline == nil {
 		return Desired{}, false
 	}
-	values := maps.Clone(b.Settings)
-	maps.Copy(values, b.Sites[d.Site])
-	maps.Copy(values, b.ByDevice[d.ID])
-	out := Desired{Baseline: b.Name, Version: b.Version, File: b.File, Settings: make([]devices.Setting, 0, len(values))}
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		pt, _ := b.Profile.Setting(name)
-		out.Settings = append(out.Settings, devices.Setting{Point: pt, Value: values[name]})
+	desired, err := found.baseline.For(found.device)
+	if err != nil {
+		// Resolve has rendered the same for this very device.
+		panic(err)
 	}
-	slices.SortStableFunc(out.Settings, func(x, y devices.Setting) int {
-		a, b := x.Point.Modbus, y.Point.Modbus
-		return cmp.Or(strings.Compare(string(a.Table), string(b.Table)), cmp.Compare(a.Address, b.Address))
-	})
-	return out, true
+	return desired, true
 }

@@ -7,47 +7,66 @@ import (
 	"slices"
 	"strings"
 
-	"edgefleet/devices"
 	"edgefleet/devices/profile"
 	"edgefleet/devices/profile/strictyaml"
+	"edgefleet/devices/template"
 )
 
-var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+var namePattern = regexp.MustCompile(nameText)
 
-// Parse reads one baseline in the terms of the profiles. It is nil when there
-// is any problem; then all of the file's problems are returned.
-func Parse(file string, data []byte, profiles map[string]*profile.Profile) (*Baseline, strictyaml.Problems) {
+// TemplateFile is a file that baselines can name as a template.
+type TemplateFile struct {
+	// File is its name for messages.
+	File string
+	Text string
+	// Wrong says in words why there is no text, and is empty where there is;
+	// Remedy is what to do about it.
+	Wrong, Remedy string
+}
+
+// Templates are the files that baselines can name, by their paths below
+// edge-configs: "templates/device-config.tmpl".
+type Templates map[string]TemplateFile
+
+// Parse reads one baseline in the terms of the profiles, with the templates
+// that it can name. It is nil when there is any problem; then all of the file's
+// problems are returned, and those of the templates that it names.
+func Parse(file string, data []byte, profiles map[string]*profile.Profile, templates Templates) (*Baseline, strictyaml.Problems) {
 	f := strictyaml.Parse(file, data)
-	root, ok := f.Root("name", "version", "profile", "select", "settings", "overrides")
+	root, ok := f.RootOf(Shape())
 	if !ok {
 		return nil, f.Problems()
 	}
-	r := &reader{f: f, b: &Baseline{File: file, Sites: map[string]map[string]devices.Value{}, ByDevice: map[string]map[string]devices.Value{}}}
+	r := &reader{f: f, templates: templates, setBy: map[string]int{},
+		b: &Baseline{File: file, Sites: map[string]Part{}, ByDevice: map[string]Part{}, templates: map[string]*template.Template{}}}
 	r.head(root, profiles)
-	if n, ok := root.Get("select"); ok {
-		r.selects(n)
+	if m, ok := root.Mapping("select"); ok {
+		r.selects(m)
 	}
-	if n, ok := root.Get("settings"); ok {
-		r.b.Settings = r.settings(n)
+	r.b.Part = r.part(root)
+	if m, ok := root.Mapping("overrides"); ok {
+		r.overrides(m)
 	}
-	if n, ok := root.Get("overrides"); ok {
-		r.overrides(n)
+	if n, ok := root.Get("ignore"); ok {
+		r.ignore(n)
 	}
-	if len(r.b.Settings)+len(r.b.Sites)+len(r.b.ByDevice) == 0 && len(f.Problems()) == 0 {
+	if len(r.setBy) == 0 && len(f.Problems()) == 0 {
 		f.Add(root.Line, "the baseline sets nothing", "give at least one entry under settings")
 	}
-	if len(f.Problems()) > 0 {
-		return nil, f.Problems()
-	}
-	if r.b.Settings == nil {
-		r.b.Settings = map[string]devices.Value{}
+	if problems := append(f.Problems(), r.wrong...); len(problems) > 0 {
+		return nil, problems
 	}
 	return r.b, nil
 }
 
 type reader struct {
-	f *strictyaml.File
-	b *Baseline
+	f         *strictyaml.File
+	b         *Baseline
+	templates Templates
+	// wrong is what is wrong in the templates that are named.
+	wrong strictyaml.Problems
+	// setBy has the line where each setting is set first, anywhere in the file.
+	setBy map[string]int
 }
 
 func (r *reader) head(root strictyaml.Map, profiles map[string]*profile.Profile) {
@@ -63,11 +82,7 @@ func (r *reader) head(root strictyaml.Map, profiles map[string]*profile.Profile)
 	}
 }
 
-func (r *reader) selects(n strictyaml.Node) {
-	m, ok := n.Map("labels", "class", "site", "region", "ids")
-	if !ok {
-		return
-	}
+func (r *reader) selects(m strictyaml.Map) {
 	s := &r.b.Select
 	for _, field := range []struct {
 		key  string
@@ -102,70 +117,11 @@ func (r *reader) texts(what string, n strictyaml.Node) []string {
 	return list
 }
 
-func (r *reader) settings(n strictyaml.Node) map[string]devices.Value {
-	m, ok := n.Map()
-	if !ok || r.b.Profile == nil {
-		return nil
-	}
-	out := make(map[string]devices.Value, len(m.Keys))
-	for _, name := range m.Keys {
-		vn, _ := m.Get(name)
-		pt, known := r.b.Profile.Setting(name)
-		if !known {
-			vn.Add(fmt.Sprintf("%s has no setting %s", r.b.Profile.Name, strictyaml.Quote(name)), "use one of "+r.names())
-			continue
-		}
-		if pt.Volatile {
-			vn.Add(name+" is volatile: it changes by itself", "remove it")
-			continue
-		}
-		v, ok := vn.Value()
-		if !ok {
-			continue
-		}
-		value, err := pt.Canonical(v)
-		if err != nil {
-			vn.Add(err.Error(), remedy(pt))
-			continue
-		}
-		out[name] = value
-	}
-	return out
-}
-
-func (r *reader) names() string {
-	var names []string
-	for _, p := range r.b.Profile.Settings {
-		if !p.Volatile {
-			names = append(names, p.Name)
-		}
-	}
-	return strings.Join(names, ", ")
-}
-
-func remedy(pt devices.Point) string {
-	switch {
-	case pt.Type == devices.Bool:
-		return "write true or false"
-	case pt.Type == devices.String:
-		return "write a shorter or plainer text"
-	case len(pt.Enum) > 0:
-		return "write one of the names"
-	case pt.Scale != 0 && pt.Scale != 1:
-		return fmt.Sprintf("write a number in that range, in steps of %v", pt.Scale)
-	}
-	return "write a number that the setting can have"
-}
-
-func (r *reader) overrides(n strictyaml.Node) {
-	m, ok := n.Map("sites", "devices")
-	if !ok {
-		return
-	}
+func (r *reader) overrides(m strictyaml.Map) {
 	for _, field := range []struct {
 		key  string
 		site bool
-		into map[string]map[string]devices.Value
+		into map[string]Part
 	}{{"sites", true, r.b.Sites}, {"devices", false, r.b.ByDevice}} {
 		n, ok := m.Get(field.key)
 		if !ok {
@@ -173,9 +129,76 @@ func (r *reader) overrides(n strictyaml.Node) {
 		}
 		fm, _ := n.Map()
 		for _, name := range fm.Keys {
-			vn, _ := fm.Get(name)
-			r.b.refs = append(r.b.refs, reference{site: field.site, name: name, line: vn.Line()})
-			field.into[name] = r.settings(vn)
+			on, _ := fm.Get(name)
+			r.b.refs = append(r.b.refs, reference{site: field.site, name: name, line: on.Line()})
+			if om, ok := on.Map(); ok {
+				field.into[name] = r.override(om)
+			}
 		}
 	}
+}
+
+// override reads a part whose settings may also stand beside the words values,
+// settings and curves.
+func (r *reader) override(m strictyaml.Map) Part {
+	p := r.part(m)
+	if r.b.Profile == nil {
+		return p
+	}
+	for _, name := range m.Keys {
+		if name == valuesKey || name == settingsKey || name == curvesKey {
+			continue
+		}
+		n, _ := m.Get(name)
+		if _, known := r.b.Profile.Setting(name); !known {
+			n.Add(fmt.Sprintf("%s has no setting %s", r.b.Profile.Name, strictyaml.Quote(name)), "use one of "+r.names()+", or values, settings and curves")
+			continue
+		}
+		r.setting(name, n, &p)
+	}
+	return p
+}
+
+// ignore reads the settings that are left alone. It goes last, because what is
+// set anywhere in the file cannot be ignored.
+func (r *reader) ignore(n strictyaml.Node) {
+	entries, ok := n.List()
+	if !ok || r.b.Profile == nil {
+		return
+	}
+	if len(entries) == 0 {
+		n.Add("ignore has no settings", "name at least one, or remove it")
+	}
+	for _, e := range entries {
+		name, ok := e.Text()
+		if !ok {
+			continue
+		}
+		line, set := r.setBy[name]
+		switch _, known := r.b.Profile.Setting(name); {
+		case !known:
+			e.Add(fmt.Sprintf("%s has no setting %s", r.b.Profile.Name, strictyaml.Quote(name)), "use one of "+r.names())
+		case set:
+			e.Add(fmt.Sprintf("%s is ignored, and set in line %d", name, line), "keep one of them")
+		case slices.Contains(r.b.Ignore, name):
+			e.Add(name+" stands here twice", "keep one of them")
+		default:
+			r.b.Ignore = append(r.b.Ignore, name)
+		}
+	}
+}
+
+// names are the settings that a baseline may set, but for those of curves,
+// which are many.
+func (r *reader) names() string {
+	var names []string
+	for _, p := range r.b.Profile.Settings {
+		if !p.Volatile && !strings.Contains(p.Name, curveInfix) {
+			names = append(names, p.Name)
+		}
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"edgefleet/devices/baseline"
 	"edgefleet/devices/inventory"
 	"edgefleet/devices/profile/strictyaml"
 )
@@ -27,8 +28,9 @@ type directory struct {
 	looks    []string
 	read     []inventory.Source
 	runbooks Runbooks
-	kept     int
-	problems strictyaml.Problems
+	// templates are by their paths below edge-configs.
+	templates baseline.Templates
+	problems  strictyaml.Problems
 	// unread says that a file that counts was refused unread.
 	unread bool
 	err    error
@@ -40,6 +42,7 @@ func (d *directory) walk() (fleetFile inventory.Source, deviceFiles, profileFile
 	deviceFiles = d.yamls(DevicesDir)
 	profileFiles = d.yamls(ProfilesDir)
 	configFiles = d.yamls(ConfigsDir)
+	d.readTemplates()
 	d.readRunbooks()
 	return fleetFile, deviceFiles, profileFiles, configFiles
 }

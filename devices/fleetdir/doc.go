@@ -5,6 +5,8 @@
 //	devices/*.yaml       more devices
 //	profiles/*.yaml      device models beside the built-in ones
 //	edge-configs/*.yaml  baselines
+//	edge-configs/templates/**
+//	                     what they render files from
 //	runbooks/**          read by others; part of the revision
 //
 // Rules of this layer:

@@ -6,6 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
+	"path/filepath"
+	"slices"
 
 	"edgefleet/devices/baseline"
 	"edgefleet/devices/inventory"
@@ -31,8 +34,9 @@ type Fleet struct {
 	Profiles  map[string]*profile.Profile
 	Baselines *baseline.Set
 	// Runbooks are of the revision, whatever became of the files since.
-	Runbooks Runbooks
-	revision string
+	Runbooks  Runbooks
+	templates baseline.Templates
+	revision  string
 }
 
 // Revision names the state of the directory: 64 hexadecimal digits over the
@@ -53,6 +57,63 @@ func (f *Fleet) Device(id string) (inventory.Device, *profile.Profile, error) {
 // Baseline returns what the device should have, or false when no baseline
 // selects it.
 func (f *Fleet) Baseline(d inventory.Device) (baseline.Desired, bool) { return f.Baselines.For(d) }
+
+// BaselineFile returns the baseline of a file of the directory, by its path
+// ("edge-configs/feeder-standard.yaml") or by its name there.
+func (f *Fleet) BaselineFile(file string) (*baseline.Baseline, bool) {
+	file = path.Clean(filepath.ToSlash(file))
+	for _, b := range f.Baselines.Baselines {
+		if b.File == file || b.File == path.Join(ConfigsDir, file) {
+			return b, true
+		}
+	}
+	return nil, false
+}
+
+// Candidate is one baseline in terms of a fleet that it need not be part of.
+type Candidate struct {
+	Baseline *baseline.Baseline
+	// Devices are those that it selects, in the order of their IDs.
+	Devices []inventory.Device
+	// Others has the devices among them that a baseline of another name selects
+	// in the directory, with that name: the two could not stand there together.
+	Others map[string]string
+}
+
+// Desired returns what the device, one of Devices, should have by the baseline.
+func (c *Candidate) Desired(d inventory.Device) (baseline.Desired, error) { return c.Baseline.For(d) }
+
+// LoadBaseline reads the text of one baseline, which need not stand in the
+// directory, against the fleet's profiles, templates and devices. The error is
+// a strictyaml.Problems with everything that is wrong; file is for its messages.
+func LoadBaseline(f *Fleet, file string, text []byte) (*Candidate, error) {
+	b, problems := baseline.Parse(file, text, f.Profiles, f.templates)
+	if b == nil {
+		return nil, problems.Err()
+	}
+	selected, problems := b.Check(f.Inventory)
+	if err := once(problems).Err(); err != nil {
+		return nil, err
+	}
+	c := &Candidate{Baseline: b, Devices: selected, Others: map[string]string{}}
+	for _, d := range selected {
+		if other, ok := f.Baselines.Baseline(d.ID); ok && other.Name != b.Name {
+			c.Others[d.ID] = other.Name
+		}
+	}
+	return c, nil
+}
+
+// once leaves out problems that are found twice: a broken template is, by each
+// baseline that names it.
+func once(problems strictyaml.Problems) strictyaml.Problems {
+	seen := make(map[strictyaml.Problem]bool, len(problems))
+	return slices.DeleteFunc(problems, func(p strictyaml.Problem) bool {
+		twice := seen[p]
+		seen[p] = true
+		return twice
+	})
+}
 
 // DeclaredHash names what is declared of a device, its baseline included: 64
 // hexadecimal digits that change when any of it does, and not when it moves to
@@ -118,7 +179,7 @@ func Load(dir string) (*Fleet, error) {
 	problems = append(problems, wrong...)
 	baselines := make([]*baseline.Baseline, 0, len(configFiles))
 	for _, s := range configFiles {
-		b, wrong := baseline.Parse(s.Name, s.Data, profiles)
+		b, wrong := baseline.Parse(s.Name, s.Data, profiles, d.templates)
 		problems = append(problems, wrong...)
 		if b != nil {
 			baselines = append(baselines, b)
@@ -129,8 +190,8 @@ func Load(dir string) (*Fleet, error) {
 		set, wrong = baseline.Resolve(baselines, inv)
 		problems = append(problems, wrong...)
 	}
-	if err := problems.Err(); err != nil {
+	if err := once(problems).Err(); err != nil {
 		return nil, err
 	}
-	return &Fleet{Dir: dir, Inventory: inv, Profiles: profiles, Baselines: set, Runbooks: d.runbooks, revision: d.revision()}, nil
+	return &Fleet{Dir: dir, Inventory: inv, Profiles: profiles, Baselines: set, Runbooks: d.runbooks, templates: d.templates, revision: d.revision()}, nil
 }

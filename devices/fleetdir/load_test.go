@@ -1,14 +1,18 @@
 package fleetdir_test
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"edgefleet/devices"
 	"edgefleet/devices/fleetdir"
+	"edgefleet/devices/profile"
 )
 
 func TestGoodDirectoryLoadsWithEveryKindOfFile(t *testing.T) {
@@ -100,6 +104,9 @@ func TestRevisionFollowsContentAndPathOfEveryFileThatCounts(t *testing.T) {
 }
 
 func TestLoadRefuses(t *testing.T) {
+	profiles, err := profile.Builtin()
+	require.NoError(t, err)
+	known := strings.Join(slices.Sorted(maps.Keys(profiles)), ", ")
 	write := func(name, text string) func(t *testing.T, dir string) {
 		return func(t *testing.T, dir string) {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
@@ -134,7 +141,7 @@ func TestLoadRefuses(t *testing.T) {
 				write("edge-configs/capacitors.yaml", "name: capacitors\nversion: 1\nprofile: capacitor-bank\nsettings: {target_power_factor: 2}\n")(t, dir)
 			},
 			`devices/west.yaml:2: unknown region "mars"; use one of us-east-1, us-west-2, or declare it under fleet.regions
-devices/west.yaml:3: unknown profile "nope"; use one of capacitor-bank, feeder-rtu, switched-outlet, or add profiles/nope.yaml
+devices/west.yaml:3: unknown profile "nope"; use one of capacitor-bank, ` + known + `, or add profiles/nope.yaml
 edge-configs/capacitors.yaml:4: target_power_factor: 2 is outside -1 to 1; write a number in that range, in steps of 0.001`},
 	}
 	for name, tt := range tests {

@@ -1,8 +1,9 @@
 package template
 
 import (
-	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"text/template"
 	"text/template/parse"
@@ -24,7 +25,7 @@ type Data struct {
 const maxSteps = 100_000
 
 // Render renders a template to the text of a file. The name is the template's
-// file; errors begin with "name:line: ". What is not defined is an error, never
+// file; errors are of type *Error. What is not defined is an error, never
 // an empty place; the output has at most devices.MaxHostFile bytes. Equal input
 // gives equal output: there is no clock, no environment and no file in it.
 //
@@ -87,7 +88,7 @@ func (t *Template) Render(data Data) (string, error) {
 	}
 	result := out.String()
 	if !utf8.ValidString(result) || strings.ContainsRune(result, 0) {
-		return "", fmt.Errorf("%s:1: the result is not a text in UTF-8", t.name)
+		return "", &Error{File: t.name, Line: 1, What: "the result is not a text in UTF-8", Remedy: "correct the template"}
 	}
 	return result, nil
 }
@@ -161,30 +162,48 @@ func (l *limited) Write(p []byte) (int, error) {
 	return l.Builder.Write(p)
 }
 
-// located gives an error of a template the form "file:line: what".
+// Error is what is wrong with a template, or with a rendering of it.
+type Error struct {
+	// File is the template's name, Line counts from 1.
+	File string
+	Line int
+	// What is wrong, and the Remedy in the imperative.
+	What, Remedy string
+}
+
+// Error returns "file:line: what; remedy".
+func (e *Error) Error() string { return fmt.Sprintf("%s:%d: %s; %s", e.File, e.Line, e.What, e.Remedy) }
+
+// calling is how text/template says that a function failed.
+var calling = regexp.MustCompile(`(?s)^at <.*?>: error calling (\w+): (.*)$`)
+
+// located makes an *Error of what text/template says.
 func located(name string, err error) error {
-	text := strings.TrimPrefix(err.Error(), "template: ")
-	rest, ok := strings.CutPrefix(text, name+":")
-	if !ok {
-		return fmt.Errorf("%s:1: %s", name, text)
+	out := &Error{File: name, Line: 1, What: strings.TrimPrefix(err.Error(), "template: "), Remedy: "correct the template"}
+	if rest, ok := strings.CutPrefix(out.What, name+":"); ok {
+		if line, what, ok := strings.Cut(rest, ":"); ok && isNumber(line) {
+			out.Line, _ = strconv.Atoi(line)
+			out.What = what
+		}
+		// The column and the template's name again say nothing to its author.
+		if column, after, ok := strings.Cut(out.What, ":"); ok && isNumber(column) {
+			out.What = after
+		}
+		out.What = strings.TrimPrefix(strings.TrimSpace(out.What), fmt.Sprintf("executing %q ", name))
 	}
-	line, what, ok := strings.Cut(rest, ":")
-	if !ok {
-		return errors.New(text)
+	if m := calling.FindStringSubmatch(out.What); m != nil {
+		// The count of steps is nothing that the author has written.
+		out.What = strings.TrimPrefix(m[1]+": "+m[2], "edgefleet_step: ")
 	}
-	// The column and the template's name again say nothing to its author.
-	if column, after, ok := strings.Cut(what, ":"); ok && isNumber(column) {
-		what = after
-	}
-	what = strings.TrimSpace(what)
-	what = strings.TrimPrefix(what, fmt.Sprintf("executing %q ", name))
 	switch {
-	case strings.Contains(what, "map has no entry for key"):
-		what += "; define it, or use default with index"
-	case strings.Contains(what, "function") && strings.Contains(what, "not defined"):
-		what += "; names begin with a dot: .device_id, .labels.NAME, .settings.NAME"
+	case strings.Contains(out.What, "map has no entry for key"):
+		out.Remedy = "define it, or use default with index"
+	case strings.Contains(out.What, "function") && strings.Contains(out.What, "not defined"):
+		out.Remedy = "names begin with a dot: .device_id, .labels.NAME, .settings.NAME"
+	case strings.Contains(out.What, "rounds; bound the loop"):
+		out.What, out.Remedy = strings.ReplaceAll(out.What, "rounds; bound the loop", "rounds"), "bound the loop"
 	}
-	return fmt.Errorf("%s:%s: %s", name, line, what)
+	return out
 }
 
 func isNumber(s string) bool {
