@@ -166,6 +166,10 @@ func (r *reader) value(pt devices.Point, n strictyaml.Node, s *Setting) (any, bo
 // rowsText reads the rows of a table in the one text that points have for it.
 func rowsText(pt devices.Point, n strictyaml.Node) (any, bool) {
 	entries, ok := n.List()
+	if ok && len(entries) == 0 {
+		n.Add(pt.Name+" has no rows", "write at least one, or remove it")
+		return nil, false
+	}
 	table := make([][]float64, 0, len(entries))
 	for i, e := range entries {
 		cells, fine := e.List()

@@ -38,9 +38,11 @@ func Shape() strictyaml.Shape {
 			strictyaml.May("region", anyOf("Regions")),
 			strictyaml.May("ids", anyOf("IDs of devices")))),
 	}
+	ignore := strictyaml.ListOf("Settings that the site changes by itself: neither compared nor written", name("A setting of the profile"))
+	ignore.Some, ignore.Unique = true, true
 	fields = append(fields, partFields()...)
 	fields = append(fields,
-		strictyaml.May("ignore", strictyaml.ListOf("Settings that the site changes by itself: neither compared nor written", name("A setting of the profile"))),
+		strictyaml.May("ignore", ignore),
 		strictyaml.May("overrides", strictyaml.MappingOf("What is different at some places; a device's go before its site's",
 			strictyaml.May("sites", strictyaml.PairsOf("By site", overrideShape())),
 			strictyaml.May("devices", strictyaml.PairsOf("By the ID of a device", overrideShape())))))
@@ -62,7 +64,11 @@ func partFields() []strictyaml.Field {
 }
 
 func rows() strictyaml.Shape {
-	return strictyaml.ListOf("Rows of numbers", strictyaml.ListOf("A row", strictyaml.NumberOf("")))
+	row := strictyaml.ListOf("A row", strictyaml.NumberOf(""))
+	row.Some = true
+	table := strictyaml.ListOf("Rows of numbers", row)
+	table.Some = true
+	return table
 }
 
 // textShape is how a text can be given beside the text alone.

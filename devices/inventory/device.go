@@ -14,8 +14,7 @@ import (
 // directUnit is the unit ID of a device at its own address.
 const directUnit = 255
 
-// labelPattern is Prometheus' rule, because labels become labels of series.
-var labelPattern = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]{0,62}$`)
+var labelPattern = regexp.MustCompile(labelText)
 
 func (r *reader) devices(root strictyaml.Map) {
 	if _, ok := root.Get("devices"); !ok {

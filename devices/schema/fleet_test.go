@@ -1,0 +1,152 @@
+package schema_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/stretchr/testify/require"
+
+	"edgefleet/devices/baseline"
+	"edgefleet/devices/inventory"
+	"edgefleet/devices/schema"
+)
+
+func TestTheSchemasOfFleetAndBaselineAreKept(t *testing.T) {
+	requireKept(t, "fleet.schema.json", schema.Fleet())
+	requireKept(t, "devices.schema.json", schema.Devices())
+	requireKept(t, "baseline.schema.json", schema.Baseline())
+}
+
+func TestTheSchemasOfFleetAndBaselineKnowTheFieldsOfTheReader(t *testing.T) {
+	requireFields(t, "fleet", inventory.Shape(), schema.Fleet())
+	requireFields(t, "devices", inventory.DevicesShape(), schema.Devices())
+	requireFields(t, "baseline", baseline.Shape(), schema.Baseline())
+}
+
+// requireTaken holds the schema to the files of the patterns.
+func requireTaken(t *testing.T, d schema.Document, patterns ...string) {
+	t.Helper()
+	s := compile(t, d)
+	for _, pattern := range patterns {
+		files, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		require.NotEmpty(t, files, pattern)
+		for _, file := range files {
+			requireValid(t, s, file)
+		}
+	}
+}
+
+func requireValid(t *testing.T, s *jsonschema.Schema, file string) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	value, ok := instance(t, data)
+	require.True(t, ok, file)
+	require.NoError(t, s.Validate(value), file)
+}
+
+func TestTheSchemasTakeGoodFiles(t *testing.T) {
+	requireTaken(t, schema.Fleet(), "../inventory/testdata/*.yaml", "../fleetdir/testdata/good/fleet.yaml")
+	requireTaken(t, schema.Devices(), "../fleetdir/testdata/good/devices/*.yaml")
+	requireTaken(t, schema.Baseline(), "../baseline/testdata/*.yaml", "../fleetdir/testdata/good/edge-configs/*.yaml")
+}
+
+// TestTheSchemasTakeTheExamplesOfTheReference validates the YAML blocks of the
+// reference page, each by the folder of the file that its first line names.
+func TestTheSchemasTakeTheExamplesOfTheReference(t *testing.T) {
+	page, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	folders := map[string]*jsonschema.Schema{".": compile(t, schema.Fleet()), "devices": compile(t, schema.Devices()),
+		"edge-configs": compile(t, schema.Baseline()), "profiles": compile(t, schema.Profile())}
+	blocks := regexp.MustCompile("(?s)```yaml\n# (\\S+\\.yaml)\n(.*?)```").FindAllSubmatch(page, -1)
+	require.NotEmpty(t, blocks)
+	for _, b := range blocks {
+		s := folders[filepath.Dir(string(b[1]))]
+		require.NotNil(t, s, "%s", b[1])
+		value, ok := instance(t, b[2])
+		require.True(t, ok)
+		require.NoError(t, s.Validate(value), "%s", b[1])
+	}
+}
+
+// requireRefused holds the schema to the bad files of a folder, but for those
+// that are beyond it, by what it would have to know to refuse them.
+func requireRefused(t *testing.T, d schema.Document, folder string, beyond map[string][]string) {
+	t.Helper()
+	s := compile(t, d)
+	files, err := filepath.Glob(filepath.Join(folder, "*.yaml"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	excused, taken := map[string]bool{}, map[string]bool{}
+	for _, names := range beyond {
+		for _, name := range names {
+			excused[name] = true
+		}
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		require.NoError(t, err)
+		value, ok := instance(t, data)
+		if !ok {
+			continue // no editor gets as far as the schema
+		}
+		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+		if taken[name] = s.Validate(value) == nil; taken[name] && !excused[name] {
+			t.Errorf("the schema takes %s", name)
+		}
+	}
+	for name := range excused {
+		if !taken[name] {
+			t.Errorf("the schema refuses %s, so it is not beyond it", name)
+		}
+	}
+}
+
+func TestTheSchemaRefusesEveryBadFleetFileThatASchemaCan(t *testing.T) {
+	requireRefused(t, schema.Fleet(), "../inventory/testdata/bad", map[string][]string{
+		"the profile of the device": {
+			"credentials-on-modbus", "opcua-without-a-thumbprint", "opcua-without-credentials", "plain-protocol-without-exception",
+			"policy-none-without-exception", "mode-sign-without-exception", "section-of-another-protocol", "ssh-with-empty-host-keys",
+			"ssh-without-credentials", "ssh-without-host-keys", "unit-on-another-protocol", "unknown-profile",
+		},
+		"what stands elsewhere in the file": {
+			"address-outside-allowed-networks", "address-outside-as-ipv6-form", "duplicate-id", "framing-rtu-without-a-serial-line",
+			"framings-behind-one-address-differ", "protocols-at-one-address-differ", "reference-outside-allowed-networks",
+			"reset-by-a-device-without-actions", "reset-by-an-unknown-action", "reset-by-an-unknown-device", "reset-by-another-region",
+			"reset-by-itself", "same-address-and-unit", "same-address-of-hosts", "serial-gateways-behind-one-address-differ", "unknown-region",
+		},
+		"how texts are read that need no quotes": {
+			"address-mistyped", "address-with-a-bad-name", "bad-id", "credentials-bad-name", "empty-text", "exception-without-reason", "network-with-host-bits",
+		},
+	})
+}
+
+func TestTheSchemaRefusesEveryBadBaselineThatASchemaCan(t *testing.T) {
+	requireRefused(t, schema.Baseline(), "../baseline/testdata/bad", map[string][]string{
+		"the settings of the profile": {
+			"between-two-steps", "content-that-does-not-fit", "curves-of-another-model", "curves-on-another-profile", "curves-out-of-range",
+			"curves-row-of-three-numbers", "curves-text-that-is-no-table", "curves-unknown-setting", "ignore-unknown-setting", "not-a-number",
+			"not-in-the-enum", "out-of-range", "out-of-range-in-an-override", "override-neither-setting-nor-word",
+			"setting-that-only-does-something", "template-for-a-number", "text-that-needs-quotes", "unknown-profile", "unknown-setting",
+			"volatile-setting",
+		},
+		"the devices of the fleet": {
+			"override-of-a-device-that-is-not-selected", "override-of-an-unknown-device", "override-of-an-unknown-site",
+			"select-of-an-unknown-device", "select-of-another-profile",
+		},
+		"the templates": {
+			"template-broken", "template-out-of-the-folder", "template-that-is-a-link-out", "template-too-long-for-the-file",
+			"template-unknown", "template-without-a-label", "template-without-a-value", "template-without-an-end",
+		},
+		"what stands elsewhere in the file": {
+			"curves-beside-the-same-setting", "ignore-what-an-override-sets", "ignore-what-is-set", "setting-twice-in-an-override", "sets-nothing",
+		},
+		"what values templates can use": {"value-deeper-than-it-may-be", "value-empty", "value-not-a-number"},
+		"that an empty text is none":    {"empty-profile"},
+	})
+}
