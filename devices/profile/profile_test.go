@@ -166,8 +166,31 @@ func FuzzParse(f *testing.F) {
 		}
 		for _, a := range p.Actions {
 			requireCanonical(t, a.Pulse.Point, a.Pulse.Value)
+			requirePlace(t, a.Pulse.Point)
+		}
+		for _, pt := range slices.Concat(p.Settings, p.Measurements) {
+			requirePlace(t, pt)
 		}
 	})
+}
+
+// requirePlace fails when a driver could not know where the point stands.
+func requirePlace(t *testing.T, p devices.Point) {
+	t.Helper()
+	places := 0
+	for _, set := range []bool{p.Modbus != nil, p.OPCUA != nil, p.Host != nil, p.Method != nil, p.SunSpec != ""} {
+		if set {
+			places++
+		}
+	}
+	if places != 1 || p.Name == "" || p.Type == "" {
+		t.Fatalf("%q, a %s, stands at %d places", p.Name, p.Type, places)
+	}
+	if p.Host != nil {
+		if err := p.Host.Check(); err != nil {
+			t.Fatalf("%s: %v", p.Name, err)
+		}
+	}
 }
 
 // requireCanonical fails when a value of a loaded profile is not one that the

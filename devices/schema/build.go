@@ -86,11 +86,11 @@ func of(s strictyaml.Shape) map[string]any {
 	case strictyaml.Scalar:
 		out["type"] = scalar()
 	case strictyaml.Choice:
-		var any []any
+		var either []any
 		for _, e := range s.Either {
-			any = append(any, of(e))
+			either = append(either, of(e))
 		}
-		out["anyOf"] = any
+		out["anyOf"] = either
 	}
 	return out
 }

@@ -5,4 +5,7 @@
 // merge keys and a second document are refused. A fleet file decides what is
 // written to plant equipment; nothing in it may be ignored silently, and
 // nothing may stand elsewhere than where a reviewer reads it.
+//
+// What fields a mapping has is declared as a Shape, from which both the reader
+// and the JSON Schema for editors take it.
 package strictyaml
