@@ -48,11 +48,12 @@ locals {
     }
   }
 
-  source_name = var.devices != null ? "devices" : local.file != null ? local.file : "device_template"
+  templated   = var.devices == null && local.file == null
+  source_name = var.devices != null ? "devices" : local.templated ? "device_template" : local.file
   all = merge(
-    var.devices != null ? var.devices : {},
-    local.source_name == local.file ? local.from_file : {},
-    local.source_name == "device_template" ? local.generated : {},
+    { for id, d in coalesce(var.devices, {}) : id => d },
+    local.from_file,
+    { for id, d in local.generated : id => d if local.templated },
   )
 
   # Switches and outlets come before the devices whose path they reset, and
@@ -81,7 +82,7 @@ resource "edgefleet_fleet" "this" {
       error_message = "${local.source_name} has devices in regions that fleet_config.regions does not have: ${join(", ", slice(local.strangers, 0, min(10, length(local.strangers))))}."
     }
     precondition {
-      condition     = local.source_name != "device_template" || var.fleet_config.device_count == 0 || !var.security_config.enable_encryption || local.template.plaintext_exception != null
+      condition     = !local.templated || var.fleet_config.device_count == 0 || !var.security_config.enable_encryption || local.template.plaintext_exception != null
       error_message = "Nothing lists the devices. Put a devices.yaml beside the root module (as a fleet directory's devices/*.yaml), or set devices or devices_file. To have them named edge-001 and so on, set device_template; with enable_encryption, its plaintext_exception has to say why the devices' plain Modbus is accepted."
     }
   }
