@@ -30,7 +30,7 @@ type Options struct {
 
 // Driver is a devices.Driver for Modbus over TCP. It is safe for concurrent use.
 type Driver struct {
-	pool *pool
+	lines *lines
 }
 
 var _ devices.Driver = (*Driver)(nil)
@@ -43,7 +43,7 @@ func New(o Options) *Driver {
 	if o.IdleClose <= 0 {
 		o.IdleClose = 5 * time.Second
 	}
-	return &Driver{newPool(o.Dialer, o.MaxConnections, o.IdleClose)}
+	return &Driver{newLines(o.Dialer, o.MaxConnections, o.IdleClose)}
 }
 
 // Protocol returns "modbus-tcp".
@@ -63,7 +63,7 @@ func (d *Driver) Open(_ context.Context, ep devices.Endpoint) (devices.Link, err
 // Close ends every request in flight, closes all connections, and waits for
 // both. Calls after it, and those that it ended before they were sent, fail
 // with ErrClosed. It may be called again.
-func (d *Driver) Close() { d.pool.shut() }
+func (d *Driver) Close() { d.lines.Shut() }
 
 func (d *Driver) open(ep devices.Endpoint) (*link, error) {
 	l := &link{ep: ep}
@@ -87,10 +87,10 @@ func (d *Driver) open(ep devices.Endpoint) (*link, error) {
 	if _, _, err := devices.SplitAddress(ep.Address); err != nil {
 		return nil, l.fail(devices.Unsupported, "open the link", err)
 	}
-	line, err := d.pool.get(ep.Address)
+	hold, err := d.lines.get(ep.Address)
 	if err != nil {
 		return nil, fmt.Errorf("%s: open the link: %w", l.name(), err)
 	}
-	l.line = line
+	l.Hold = hold
 	return l, nil
 }

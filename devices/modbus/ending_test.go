@@ -60,10 +60,11 @@ func TestTheCallersEnd(t *testing.T) {
 		t.Run("ends a "+name+" that waits for its turn", func(t *testing.T) {
 			p := newPeer(t, hangs)
 			d, l := open(t, Options{}, p.endpoint())
-			held, err := d.pool.get(p.endpoint().Address)
+			held, err := d.lines.get(p.endpoint().Address)
 			require.NoError(t, err)
-			require.NoError(t, held.turn.Acquire(t.Context(), 1))
-			defer held.release()
+			defer held.Close()
+			require.NoError(t, held.Line.turn.Acquire(t.Context(), 1))
+			defer held.Line.release()
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 			defer cancel()
 			err = call(ctx, l)
@@ -76,8 +77,8 @@ func TestTheCallersEnd(t *testing.T) {
 	}
 	t.Run("ends a call that waits for a connection", func(t *testing.T) {
 		d, l := open(t, Options{MaxConnections: 1}, newPeer(t, hangs).endpoint())
-		require.True(t, d.pool.slots.TryAcquire(1))
-		defer d.pool.slots.Release(1)
+		require.NoError(t, d.lines.TakeSlot(t.Context()))
+		defer d.lines.GiveSlot()
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		defer cancel()
 		err := read(ctx, l)
@@ -95,7 +96,7 @@ func TestNothingIsSentAfterClose(t *testing.T) {
 		k, err := d.open(p.endpoint())
 		require.NoError(t, err)
 		d.Close()
-		_, err = k.line.exchange(t.Context(), &k.ep, fuzzPDU(3, 1), false)
+		_, err = k.Line.exchange(t.Context(), &k.ep, fuzzPDU(3, 1), false)
 		require.ErrorIs(t, err, ErrClosed)
 		dials, _ := p.seen()
 		require.Zero(t, dials)
@@ -134,7 +135,7 @@ func TestAnAnswerThatMeetsTheEndCountsAndTheLineIsDropped(t *testing.T) {
 	d, opened := open(t, Options{}, newPeer(t, nil).endpoint())
 	require.NoError(t, opened.Ping(t.Context()))
 	k := opened.(*link)
-	l := k.line
+	l := k.Line
 	require.NoError(t, l.turn.Acquire(t.Context(), 1))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -16,6 +16,7 @@ import (
 
 	"edgefleet/devices"
 	"edgefleet/devices/dial"
+	"edgefleet/devices/pool"
 )
 
 // What holds when the endpoint states no ResponseTimeout, and for a device
@@ -30,8 +31,7 @@ const (
 // line is the physical link to one endpoint address.
 type line struct {
 	key  string
-	pool *pool
-	refs int // guarded by pool.mu
+	pool *lines
 
 	// transaction numbers the requests, over all connections.
 	transaction atomic.Uint32
@@ -71,13 +71,13 @@ func (l *line) exchange(ctx context.Context, ep *devices.Endpoint, pdu []byte, w
 		return nil, &fault{kind: devices.Unsupported, err: err}
 	}
 	asked := time.Now()
-	ctx, release := l.pool.bind(ctx)
+	ctx, release := l.pool.Bind(ctx)
 	defer release()
 	if l.turn.Acquire(ctx, 1) != nil {
-		return nil, &fault{err: fmt.Errorf("waiting for the line: %w", end(ctx))}
+		return nil, &fault{err: fmt.Errorf("waiting for the line: %w", pool.End(ctx))}
 	}
 	defer l.release()
-	if l.pool.base.Err() != nil {
+	if l.pool.Base().Err() != nil {
 		return nil, &fault{err: ErrClosed}
 	}
 	answer, f := l.request(ctx, ep, pdu, write, asked)
@@ -158,7 +158,7 @@ func pause(ctx context.Context, wait time.Duration) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return end(ctx)
+		return pool.End(ctx)
 	}
 }
 
@@ -182,15 +182,15 @@ func (l *line) ready(ctx context.Context, ep *devices.Endpoint, asked time.Time)
 
 func (l *line) connect(ctx context.Context, ep *devices.Endpoint) *fault {
 	l.failure = nil
-	if err := l.pool.takeSlot(ctx); err != nil {
-		return &fault{err: fmt.Errorf("waiting for one of the other connections to close: %w", end(ctx))}
+	if err := l.pool.TakeSlot(ctx); err != nil {
+		return &fault{err: err}
 	}
 	conn, err := l.pool.dialer.Dial(ctx, *ep)
 	if err != nil {
-		l.pool.slots.Release(1)
+		l.pool.GiveSlot()
 		var e *devices.Error
 		if !errors.As(err, &e) {
-			return &fault{err: fmt.Errorf("connecting: %w", end(ctx))}
+			return &fault{err: fmt.Errorf("connecting: %w", pool.End(ctx))}
 		}
 		// What a caller may dial is its own affair; that nobody answered
 		// holds for all who were waiting.
@@ -253,7 +253,7 @@ func (l *line) talk(ctx context.Context, ep *devices.Endpoint, pdu []byte) ([]by
 	case errors.As(err, &bad):
 		f.kind = bad.kind
 	case ctx.Err() != nil:
-		f.kind, f.err = "", fmt.Errorf("waiting for the answer: %w", end(ctx))
+		f.kind, f.err = "", fmt.Errorf("waiting for the answer: %w", pool.End(ctx))
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		f.err = fmt.Errorf("within %v: %w", timeout, err)
 	}
@@ -269,13 +269,13 @@ func (l *line) drop() {
 	l.conn = nil
 	l.connected.Store(false)
 	l.idle.Stop()
-	l.pool.slots.Release(1)
+	l.pool.GiveSlot()
 }
 
 // closeIdle is called by the idle timer. It queues for the turn like a request,
 // so that it cannot miss a line that is in use just now.
 func (l *line) closeIdle() {
-	if l.turn.Acquire(l.pool.base, 1) != nil {
+	if l.turn.Acquire(l.pool.Base(), 1) != nil {
 		return
 	}
 	// A request since the timer fired has set it again, after lastUsed.
@@ -283,31 +283,39 @@ func (l *line) closeIdle() {
 		l.drop()
 	}
 	l.release()
-	l.pool.mu.Lock()
-	defer l.pool.mu.Unlock()
-	l.pool.forget(l)
+	l.pool.Forget(l.key)
+}
+
+// Connected says whether there is a connection.
+func (l *line) Connected() bool { return l.connected.Load() }
+
+// Yield closes a connection that nobody is using.
+func (l *line) Yield() bool {
+	if !l.turn.TryAcquire(1) {
+		return false
+	}
+	defer l.turn.Release(1)
+	found := l.conn != nil
+	l.drop()
+	return found
+}
+
+// Shut closes the connection. Every holder of the turn gives it up at once,
+// because the driver is closing.
+func (l *line) Shut() {
+	_ = l.turn.Acquire(context.Background(), 1)
+	defer l.turn.Release(1)
+	l.drop()
 }
 
 // release gives up the turn, and after it the connection when another line
 // waits for one and nobody has taken the turn since.
 func (l *line) release() {
 	l.turn.Release(1)
-	if l.pool.wanting.Load() > 0 && l.turn.TryAcquire(1) {
+	if l.pool.Wanted() && l.turn.TryAcquire(1) {
 		l.drop()
 		l.turn.Release(1)
 	}
-}
-
-// end says why ctx ended: ErrClosed, or ctx.Err().
-func end(ctx context.Context) error {
-	if cause := context.Cause(ctx); errors.Is(cause, ErrClosed) {
-		return cause
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	// The deadline has passed, and the timer that says so is about to fire.
-	return context.DeadlineExceeded
 }
 
 // allowed says whether the open connection leads where ep may go: another

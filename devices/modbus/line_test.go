@@ -74,15 +74,16 @@ func (f resolverFunc) LookupNetIP(_ context.Context, _, host string) ([]netip.Ad
 // queue puts ten callers in line behind a held turn, one after the other.
 func queue(t *testing.T, resolve resolverFunc) []error {
 	var errs [10]error
-	p := newPool(dial.Dialer{Resolver: resolve}, 1, time.Second)
-	defer p.shut()
-	l, err := p.get("plc:502")
+	p := newLines(dial.Dialer{Resolver: resolve}, 1, time.Second)
+	defer p.Shut()
+	held, err := p.get("plc:502")
 	require.NoError(t, err)
+	l := held.Line
 	require.NoError(t, l.turn.Acquire(t.Context(), 1))
 	var callers sync.WaitGroup
 	for i := range errs {
 		callers.Go(func() {
-			k := &link{line: l, ep: devices.Endpoint{Unit: 1, DeviceID: fmt.Sprintf("dev-%d", i), Address: fmt.Sprintf("plc-%d:502", i), Allowed: loopback}}
+			k := &link{Hold: held, ep: devices.Endpoint{Unit: 1, DeviceID: fmt.Sprintf("dev-%d", i), Address: fmt.Sprintf("plc-%d:502", i), Allowed: loopback}}
 			_, errs[i] = k.Read(t.Context(), []devices.Point{register("a", 0)})
 		})
 		synctest.Wait()
@@ -157,14 +158,12 @@ func TestAnIdleConnectionIsClosedAndForgotten(t *testing.T) {
 	require.NoError(t, l.Ping(t.Context()), "the link is good for another connection")
 	l.Close()
 	l.Close()
-	waitFor(t, "the line is forgotten", func() bool { return lines(d) == 0 })
+	waitFor(t, "the line is forgotten", func() bool { return linesOf(d) == 0 })
 	require.ErrorIs(t, l.Ping(t.Context()), ErrClosed)
 }
 
-func lines(d *Driver) int {
-	d.pool.mu.Lock()
-	defer d.pool.mu.Unlock()
-	return len(d.pool.lines)
+func linesOf(d *Driver) int {
+	return len(d.lines.Lines())
 }
 
 // TestConnectionsAreBounded has more endpoints in use than connections: every
@@ -202,10 +201,8 @@ func TestConnectionsAreBounded(t *testing.T) {
 	require.NoError(t, callers.Wait())
 	require.LessOrEqual(t, highest.Load(), int32(most))
 	connected := 0
-	d.pool.mu.Lock()
-	defer d.pool.mu.Unlock()
-	for _, l := range d.pool.lines {
-		if l.connected.Load() {
+	for _, l := range d.lines.Lines() {
+		if l.Connected() {
 			connected++
 		}
 	}
@@ -309,11 +306,12 @@ func onSecond(answer func(*net.TCPConn, []byte) bool) func(*net.TCPConn, []byte)
 }
 
 func lineIsStale(d *Driver, address string) bool {
-	l, err := d.pool.get(address)
+	held, err := d.lines.get(address)
 	if err != nil {
 		return false
 	}
-	defer d.pool.put(l)
+	defer held.Close()
+	l := held.Line
 	_ = l.turn.Acquire(context.Background(), 1)
 	defer l.turn.Release(1)
 	return l.conn != nil && dial.Stale(l.conn)
@@ -381,14 +379,14 @@ func TestAMalformedRequestIsNeverSent(t *testing.T) {
 }
 
 func TestOneLineForAllWritingsOfAnAddress(t *testing.T) {
-	p := newPool(dial.Dialer{}, 1, time.Second)
-	defer p.shut()
+	p := newLines(dial.Dialer{}, 1, time.Second)
+	defer p.Shut()
 	first, err := p.get("GW-7.example.:502")
 	require.NoError(t, err)
 	second, err := p.get("gw-7.example:502")
 	require.NoError(t, err)
-	require.Same(t, first, second)
+	require.Same(t, first.Line, second.Line)
 	other, err := p.get("gw-7.example:503")
 	require.NoError(t, err)
-	require.NotSame(t, first, other)
+	require.NotSame(t, first.Line, other.Line)
 }

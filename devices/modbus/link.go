@@ -8,14 +8,13 @@ import (
 	pdus "github.com/goburrow/modbus"
 
 	"edgefleet/devices"
+	"edgefleet/devices/pool"
 )
 
 // link is one unit of a line.
 type link struct {
-	line *line
-	ep   devices.Endpoint // Unit and Framing are checked
-
-	closed bool // guarded by line.pool.mu
+	*pool.Hold[*line]
+	ep devices.Endpoint // Unit and Framing are checked
 }
 
 // Read returns the values of the points, in order, in one request for each
@@ -135,37 +134,13 @@ func (l *link) Ping(ctx context.Context) error {
 	return err
 }
 
-// Close gives the link back; calls in flight end as they would have.
-func (l *link) Close() {
-	p := l.line.pool
-	p.mu.Lock()
-	wasOpen := !l.closed
-	l.closed = true
-	p.mu.Unlock()
-	if wasOpen {
-		p.put(l.line)
-	}
-}
-
-// hold keeps the line while a call is in flight, so that a link that is closed
-// meanwhile cannot lead to a second line to the same endpoint.
-func (l *link) hold() error {
-	p := l.line.pool
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if l.closed || p.closed {
-		return ErrClosed
-	}
-	l.line.refs++
-	return nil
-}
-
 func (l *link) send(ctx context.Context, pdu []byte, write bool) ([]byte, error) {
-	if err := l.hold(); err != nil {
+	end, err := l.Begin()
+	if err != nil {
 		return nil, &fault{err: err}
 	}
-	defer l.line.pool.put(l.line)
-	return l.line.exchange(ctx, &l.ep, pdu, write)
+	defer end()
+	return l.Line.exchange(ctx, &l.ep, pdu, write)
 }
 
 // client returns a goburrow client for one call: its interfaces have no

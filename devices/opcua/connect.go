@@ -12,6 +12,7 @@ import (
 	"github.com/gopcua/opcua/ua"
 
 	"edgefleet/devices"
+	"edgefleet/devices/pool"
 )
 
 // target is what a look at the server found to be the enrolled endpoint.
@@ -104,14 +105,14 @@ func (l *line) log(ctx context.Context, ep *devices.Endpoint, t *target) (s *ses
 	s, f = newSession(ctx, c, l.sec, url, t.tokens, openingTimeout(ep))
 	if f == nil && s.dead {
 		// ctx ended just when the last answer had come.
-		s, f = nil, &fault{err: end(ctx)}
+		s, f = nil, &fault{err: pool.End(ctx)}
 	}
 	return s, f, loggingIn
 }
 
 // connect dials, greets and opens the channel; the connection is closed when
 // that fails.
-func (c *channel) connect(ctx context.Context, p *pool, ep *devices.Endpoint, url string) (f *fault) {
+func (c *channel) connect(ctx context.Context, p *lines, ep *devices.Endpoint, url string) (f *fault) {
 	conn, err := p.options.Dialer.Dial(ctx, *ep)
 	if err != nil {
 		return dialFault(ctx, err)
@@ -136,7 +137,7 @@ func (c *channel) connect(ctx context.Context, p *pool, ep *devices.Endpoint, ur
 
 // look asks the server for its endpoints, over a channel without security:
 // what it finds proves nothing.
-func look(ctx context.Context, p *pool, ep *devices.Endpoint) ([]offer, *fault) {
+func look(ctx context.Context, p *lines, ep *devices.Endpoint) ([]offer, *fault) {
 	url := endpointURL(ep.Address, "")
 	c := &channel{policy: ua.SecurityPolicyURINone, mode: ua.MessageSecurityModeNone}
 	if f := c.connect(ctx, p, ep, url); f != nil {

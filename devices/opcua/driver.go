@@ -2,7 +2,6 @@ package opcua
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -35,7 +34,7 @@ type Options struct {
 // Driver is a devices.Driver for OPC UA servers. It is safe for concurrent
 // use.
 type Driver struct {
-	pool *pool
+	lines *lines
 }
 
 var _ devices.Enroller = (*Driver)(nil)
@@ -51,7 +50,7 @@ func New(o Options) *Driver {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Driver{newPool(o)}
+	return &Driver{newLines(o)}
 }
 
 // Protocol returns "opcua".
@@ -71,7 +70,7 @@ func (d *Driver) Open(_ context.Context, ep devices.Endpoint) (devices.Link, err
 // Close ends every request in flight, closes all sessions, and waits for both.
 // Calls after it, and those that it ended before they were sent, fail with
 // ErrClosed. It may be called again.
-func (d *Driver) Close() { d.pool.shut() }
+func (d *Driver) Close() { d.lines.Shut() }
 
 func (d *Driver) open(ep devices.Endpoint) (*link, error) {
 	l := &link{ep: ep}
@@ -83,11 +82,11 @@ func (d *Driver) open(ep devices.Endpoint) (*link, error) {
 	if err != nil {
 		return nil, l.fail(devices.Auth, op, err)
 	}
-	line, err := d.pool.get(ep.Address, sec)
+	hold, err := d.lines.get(ep.Address, sec)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %s: %w", name(ep), op, err)
 	}
-	l.line = line
+	l.Hold = hold
 	return l, nil
 }
 
@@ -140,16 +139,4 @@ func (l *link) verdict(op string, write bool, f *fault) error {
 
 func (l *link) fail(kind devices.Kind, op string, err error) *devices.Error {
 	return &devices.Error{Kind: kind, Device: name(l.ep), Op: op, Err: err}
-}
-
-// end says why ctx ended: ErrClosed, or ctx.Err().
-func end(ctx context.Context) error {
-	if cause := context.Cause(ctx); errors.Is(cause, ErrClosed) {
-		return cause
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	// The deadline has passed, and the timer that says so is about to fire.
-	return context.DeadlineExceeded
 }

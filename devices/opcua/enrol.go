@@ -126,13 +126,13 @@ func (d *Driver) offers(ctx context.Context, ep devices.Endpoint, op string) (of
 			err = l.fail(devices.Rejected, op, fmt.Errorf("the answer broke the driver: %v\n%s", p, debug.Stack()))
 		}
 	}()
-	ctx, release := d.pool.bind(ctx)
+	ctx, release := d.lines.Bind(ctx)
 	defer release()
-	if err := d.pool.takeSlot(ctx); err != nil {
+	if err := d.lines.TakeSlot(ctx); err != nil {
 		return nil, fmt.Errorf("%s: %s: %w", name(ep), op, err)
 	}
-	defer d.pool.slots.Release(1)
-	offers, f := look(ctx, d.pool, &ep)
+	defer d.lines.GiveSlot()
+	offers, f := look(ctx, d.lines, &ep)
 	if f != nil {
 		return nil, l.verdict(op, false, f)
 	}

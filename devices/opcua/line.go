@@ -13,6 +13,7 @@ import (
 
 	"edgefleet/devices"
 	"edgefleet/devices/dial"
+	"edgefleet/devices/pool"
 )
 
 // leaveWithin bounds the orderly end of a session.
@@ -21,9 +22,8 @@ const leaveWithin = time.Second
 // line is the one session with an endpoint under an identity.
 type line struct {
 	key  string
-	pool *pool
+	pool *lines
 	sec  *security
-	refs int // guarded by pool.mu
 
 	// turn is held by the one who may use the fields below. It is first come,
 	// first served.
@@ -54,13 +54,13 @@ type call struct {
 // finds the idle connection closed.
 func (l *line) do(ctx context.Context, ep *devices.Endpoint, write bool, operation func(c call) *fault) *fault {
 	asked := time.Now()
-	ctx, release := l.pool.bind(ctx)
+	ctx, release := l.pool.Bind(ctx)
 	defer release()
 	if l.turn.Acquire(ctx, 1) != nil {
-		return &fault{err: fmt.Errorf("waiting for the session: %w", end(ctx))}
+		return &fault{err: fmt.Errorf("waiting for the session: %w", pool.End(ctx))}
 	}
 	defer l.release()
-	if l.pool.base.Err() != nil {
+	if l.pool.Base().Err() != nil {
 		return &fault{err: ErrClosed}
 	}
 	if err := l.pause(ctx, ep.Gap); err != nil {
@@ -115,7 +115,7 @@ func (l *line) pause(ctx context.Context, gap time.Duration) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return end(ctx)
+		return pool.End(ctx)
 	}
 }
 
@@ -144,12 +144,12 @@ func (l *line) ready(ctx context.Context, ep *devices.Endpoint, asked time.Time)
 
 func (l *line) connect(ctx context.Context, ep *devices.Endpoint) *fault {
 	l.failure = nil
-	if err := l.pool.takeSlot(ctx); err != nil {
+	if err := l.pool.TakeSlot(ctx); err != nil {
 		return &fault{err: err}
 	}
 	s, f := l.establish(ctx, ep)
 	if f != nil {
-		l.pool.slots.Release(1)
+		l.pool.GiveSlot()
 		// Nothing that a caller wants has been sent yet.
 		f.sent = false
 		// What a caller may dial is its own affair; that nobody answered
@@ -173,7 +173,7 @@ func (l *line) connect(ctx context.Context, ep *devices.Endpoint) *fault {
 func dialFault(ctx context.Context, err error) *fault {
 	var e *devices.Error
 	if !errors.As(err, &e) {
-		return &fault{err: fmt.Errorf("connecting: %w", end(ctx))}
+		return &fault{err: fmt.Errorf("connecting: %w", pool.End(ctx))}
 	}
 	return &fault{kind: e.Kind, err: fmt.Errorf("%s: %w", e.Op, e.Err)}
 }
@@ -195,13 +195,13 @@ func (l *line) drop() {
 	l.session = nil
 	l.connected.Store(false)
 	l.idle.Stop()
-	l.pool.slots.Release(1)
+	l.pool.GiveSlot()
 }
 
 // closeIdle is called by the idle timer. It queues for the turn like a request,
 // so that it cannot miss a line that is in use just now.
 func (l *line) closeIdle() {
-	if l.turn.Acquire(l.pool.base, 1) != nil {
+	if l.turn.Acquire(l.pool.Base(), 1) != nil {
 		return
 	}
 	// A request since the timer fired has set it again, after lastUsed.
@@ -209,16 +209,36 @@ func (l *line) closeIdle() {
 		l.leave()
 	}
 	l.release()
-	l.pool.mu.Lock()
-	defer l.pool.mu.Unlock()
-	l.pool.forget(l)
+	l.pool.Forget(l.key)
+}
+
+// Connected says whether there is a session.
+func (l *line) Connected() bool { return l.connected.Load() }
+
+// Yield ends, in order, a session that nobody is using.
+func (l *line) Yield() bool {
+	if !l.turn.TryAcquire(1) {
+		return false
+	}
+	defer l.turn.Release(1)
+	found := l.session != nil
+	l.leave()
+	return found
+}
+
+// Shut ends the session in order. Every holder of the turn gives it up at once,
+// because the driver is closing.
+func (l *line) Shut() {
+	_ = l.turn.Acquire(context.Background(), 1)
+	defer l.turn.Release(1)
+	l.leave()
 }
 
 // release gives up the turn, and after it the session when another line waits
 // for a connection and nobody has taken the turn since.
 func (l *line) release() {
 	l.turn.Release(1)
-	if l.pool.wanting.Load() > 0 && l.turn.TryAcquire(1) {
+	if l.pool.Wanted() && l.turn.TryAcquire(1) {
 		l.leave()
 		l.turn.Release(1)
 	}

@@ -8,14 +8,13 @@ import (
 	"github.com/gopcua/opcua/ua"
 
 	"edgefleet/devices"
+	"edgefleet/devices/pool"
 )
 
 // link is one caller's hold on a line.
 type link struct {
-	line *line
-	ep   devices.Endpoint
-
-	closed bool // guarded by line.pool.mu
+	*pool.Hold[*line]
+	ep devices.Endpoint
 }
 
 // item is one point of a call, checked before anything is sent.
@@ -117,35 +116,11 @@ func (l *link) Ping(ctx context.Context) error {
 	return l.verdict("ping", false, f)
 }
 
-// Close gives the link back; calls in flight end as they would have.
-func (l *link) Close() {
-	p := l.line.pool
-	p.mu.Lock()
-	wasOpen := !l.closed
-	l.closed = true
-	p.mu.Unlock()
-	if wasOpen {
-		p.put(l.line)
-	}
-}
-
-// hold keeps the line while a call is in flight, so that a link that is closed
-// meanwhile cannot lead to a second line to the same endpoint.
-func (l *link) hold() error {
-	p := l.line.pool
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if l.closed || p.closed {
-		return ErrClosed
-	}
-	l.line.refs++
-	return nil
-}
-
 func (l *link) do(ctx context.Context, write bool, operation func(c call) *fault) *fault {
-	if err := l.hold(); err != nil {
+	end, err := l.Begin()
+	if err != nil {
 		return &fault{err: err}
 	}
-	defer l.line.pool.put(l.line)
-	return l.line.do(ctx, &l.ep, write, operation)
+	defer end()
+	return l.Line.do(ctx, &l.ep, write, operation)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/gopcua/opcua/uacp"
 
 	"edgefleet/devices"
+	"edgefleet/devices/pool"
 )
 
 // What we take from a server at most. A read of 100 texts fits; an attacker's
@@ -76,7 +77,7 @@ func (w *wire) within(ctx context.Context, timeout time.Duration, exchange func(
 	switch {
 	case f.kind != devices.Unreachable || f.status != 0:
 	case ctx.Err() != nil:
-		f.kind, f.err = "", fmt.Errorf("waiting for the answer: %w", end(ctx))
+		f.kind, f.err = "", fmt.Errorf("waiting for the answer: %w", pool.End(ctx))
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		f.err = fmt.Errorf("no answer within %v: %w", timeout, err)
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"edgefleet/devices"
+	"edgefleet/devices/pool"
 )
 
 // family is the algorithms of one type of host key. A host has at most one key
@@ -77,7 +78,7 @@ type hello struct {
 
 // handshake connects and shakes hands. Without auth it ends, with errSeen, once
 // the host has proven that it has its key. Its error is a *fault.
-func (p *pool) handshake(ctx context.Context, ep *devices.Endpoint, user string, auth []ssh.AuthMethod, algorithms []string, trusted func(ssh.PublicKey) bool) (hello, *fault) {
+func (p *lines) handshake(ctx context.Context, ep *devices.Endpoint, user string, auth []ssh.AuthMethod, algorithms []string, trusted func(ssh.PublicKey) bool) (hello, *fault) {
 	tcp, err := p.opts.Dialer.Dial(ctx, *ep)
 	if err != nil {
 		return hello{}, dialFault(ctx, err)
@@ -111,7 +112,7 @@ func (p *pool) handshake(ctx context.Context, ep *devices.Endpoint, user string,
 		if err == nil {
 			_ = ssh.NewClient(conn, channels, requests).Wait()
 		}
-		return h, &fault{err: fmt.Errorf("shaking hands: %w", end(ctx))}
+		return h, &fault{err: fmt.Errorf("shaking hands: %w", pool.End(ctx))}
 	case h.key != nil && errors.Is(err, errSeen):
 		return h, &fault{kind: devices.Auth, err: errSeen}
 	}
@@ -163,7 +164,7 @@ func (g *greeting) Read(b []byte) (int, error) {
 // login connects to a host that has one of the pinned keys. Which of a host's
 // keys is pinned is not known beforehand, so a mismatch is asked again for its
 // other types of keys, each on a connection of its own, before it counts.
-func (p *pool) login(ctx context.Context, ep *devices.Endpoint, signer ssh.Signer) (hello, *fault) {
+func (p *lines) login(ctx context.Context, ep *devices.Endpoint, signer ssh.Signer) (hello, *fault) {
 	pins := ep.SSH.HostKeys
 	trusted := func(k ssh.PublicKey) bool { return slices.Contains(pins, ssh.FingerprintSHA256(k)) }
 	auth := []ssh.AuthMethod{ssh.PublicKeys(signer)}

@@ -48,7 +48,7 @@ type Options struct {
 // Driver is a devices.Driver for Linux hosts over SSH. It is safe for
 // concurrent use.
 type Driver struct {
-	pool *pool
+	lines *lines
 }
 
 var _ devices.Enroller = (*Driver)(nil)
@@ -70,7 +70,7 @@ func New(o Options) *Driver {
 	if o.Generations <= 0 {
 		o.Generations = DefaultGenerations
 	}
-	return &Driver{newPool(o)}
+	return &Driver{newLines(o)}
 }
 
 // Protocol returns "ssh".
@@ -91,10 +91,10 @@ func (d *Driver) Open(_ context.Context, ep devices.Endpoint) (devices.Link, err
 // these.
 // Calls after it, and those that it ended, fail with ErrClosed. A change that
 // it ends is taken up by the next write. It may be called again.
-func (d *Driver) Close() { d.pool.shut() }
+func (d *Driver) Close() { d.lines.shut() }
 
 func (d *Driver) open(ep devices.Endpoint) (*link, error) {
-	l := &link{ep: ep, opts: &d.pool.opts}
+	l := &link{ep: ep, opts: &d.lines.opts}
 	const op = "open the link"
 	if _, _, err := devices.SplitAddress(ep.Address); err != nil {
 		return nil, l.fail(devices.Unsupported, op, err)
@@ -110,7 +110,7 @@ func (d *Driver) open(ep devices.Endpoint) (*link, error) {
 		return nil, l.fail(devices.Auth, op, err)
 	}
 	l.signer = signer
-	if l.line, err = d.pool.get(ep, signer); err != nil {
+	if l.Hold, err = d.lines.get(ep, signer); err != nil {
 		return nil, fmt.Errorf("%s: %s: %w", l.name(), op, err)
 	}
 	return l, nil

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"edgefleet/devices"
+	"edgefleet/devices/pool"
 )
 
 // maxOutput bounds what a command of a profile may print, in bytes.
@@ -120,7 +121,7 @@ func (c *conn) exec(ctx context.Context, timeout time.Duration, line, stdin stri
 		over = true
 	case <-bounded.Done():
 		c.drop()
-		return result{}, c.sessionFault(ctx, &abandoned{end(bounded)}, timeout)
+		return result{}, c.sessionFault(ctx, &abandoned{pool.End(bounded)}, timeout)
 	}
 	if over || errors.Is(err, errOverflow) {
 		c.drop()
@@ -161,10 +162,10 @@ func (c *conn) sessionFault(ctx context.Context, err error, timeout time.Duratio
 	var gone *abandoned
 	var refused *ssh.OpenChannelError
 	switch {
-	case c.line.pool.base.Err() != nil:
+	case c.line.pool.Base().Err() != nil:
 		return &fault{lost: true, err: fmt.Errorf("waiting for the answer: %w", ErrClosed)}
 	case errors.As(err, &gone) && ctx.Err() != nil:
-		return &fault{lost: true, err: fmt.Errorf("waiting for the answer: %w", end(ctx))}
+		return &fault{lost: true, err: fmt.Errorf("waiting for the answer: %w", pool.End(ctx))}
 	case errors.As(err, &gone):
 		return &fault{kind: devices.Unreachable, lost: true, err: &late{timeout}}
 	case strings.HasPrefix(err.Error(), "ssh: command ") && strings.HasSuffix(err.Error(), " failed"):

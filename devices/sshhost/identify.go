@@ -28,14 +28,14 @@ func (d *Driver) Enrol(ctx context.Context, ep devices.Endpoint) ([]HostKey, err
 	if _, _, err := devices.SplitAddress(ep.Address); err != nil {
 		return nil, l.fail(devices.Unsupported, op, err)
 	}
-	ctx, release := d.pool.bind(ctx)
+	ctx, release := d.lines.Bind(ctx)
 	defer release()
-	if d.pool.base.Err() != nil {
+	if d.lines.Base().Err() != nil {
 		return nil, l.verdict(op, &fault{err: ErrClosed})
 	}
 	var keys []HostKey
 	for _, fam := range families() {
-		h, f := d.pool.handshake(ctx, &ep, "edgefleet", nil, fam.algorithms, func(ssh.PublicKey) bool { return false })
+		h, f := d.lines.handshake(ctx, &ep, "edgefleet", nil, fam.algorithms, func(ssh.PublicKey) bool { return false })
 		var none *ssh.AlgorithmNegotiationError
 		switch {
 		case f != nil && errors.Is(f.err, errSeen):

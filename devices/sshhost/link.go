@@ -9,47 +9,23 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"edgefleet/devices"
+	"edgefleet/devices/pool"
 )
 
 // maxTries bounds how often a read is made that finds its connection closed:
 // on the idle one, on one that another caller has just opened, on its own.
 const maxTries = 3
 
-// link is one caller's way to a host.
+// link is one caller's way to a host. Closed, it gives its hold back; calls in
+// flight end as they would have.
 type link struct {
-	line   *line
+	*pool.Hold[*line]
 	ep     devices.Endpoint
 	opts   *Options
 	signer ssh.Signer
-
-	closed bool // guarded by line.pool.mu
 }
 
 var _ devices.Link = (*link)(nil)
-
-// Close gives the link back; calls in flight end as they would have.
-func (l *link) Close() {
-	p := l.line.pool
-	p.mu.Lock()
-	wasOpen := !l.closed
-	l.closed = true
-	p.mu.Unlock()
-	if wasOpen {
-		p.put(l.line)
-	}
-}
-
-// hold keeps the line while a call is in flight.
-func (l *link) hold() error {
-	p := l.line.pool
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if l.closed || p.closed {
-		return ErrClosed
-	}
-	l.line.refs++
-	return nil
-}
 
 // Ping asks the host for a sign of life over an authenticated connection. A
 // host that has a pinned key and refuses the log-in is alive.
@@ -78,19 +54,20 @@ func (l *link) Ping(ctx context.Context) error {
 // fresh connection when the one that was open turns out to have been closed.
 func ask[T any](ctx context.Context, l *link, call func(context.Context, *conn) (T, *fault)) (T, *fault) {
 	var none T
-	if err := l.hold(); err != nil {
+	done, err := l.Begin()
+	if err != nil {
 		return none, &fault{err: err}
 	}
-	defer l.line.pool.put(l.line)
+	defer done()
 	asked := time.Now()
-	ctx, release := l.line.pool.bind(ctx)
+	ctx, release := l.Line.pool.Bind(ctx)
 	defer release()
-	if l.line.sessions.Acquire(ctx, 1) != nil {
-		return none, &fault{err: fmt.Errorf("waiting for a session: %w", end(ctx))}
+	if l.Line.sessions.Acquire(ctx, 1) != nil {
+		return none, &fault{err: fmt.Errorf("waiting for a session: %w", pool.End(ctx))}
 	}
-	defer l.line.sessions.Release(1)
+	defer l.Line.sessions.Release(1)
 	for tries := 1; ; tries++ {
-		c, reused, f := l.line.take(ctx, &l.ep, l.signer, asked)
+		c, reused, f := l.Line.take(ctx, &l.ep, l.signer, asked)
 		if f != nil {
 			return none, f
 		}

@@ -16,11 +16,12 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"edgefleet/devices"
+	"edgefleet/devices/pool"
 )
 
 // ErrClosed is in the chain of the error of every call on a link or a driver
 // that was closed. It has no kind: it says nothing about the device.
-var ErrClosed = errors.New("the link or the driver was closed")
+var ErrClosed = pool.ErrClosed
 
 // maxSessions bounds the reads on one connection at a time. A write takes at
 // most three sessions besides; an SSH server allows ten by default.
@@ -38,31 +39,24 @@ type fault struct {
 func (f *fault) Error() string { return f.err.Error() }
 func (f *fault) Unwrap() error { return f.err }
 
-// pool holds the lines and bounds how many connections are open.
-type pool struct {
+// lines holds one line for each endpoint, user and key.
+type lines struct {
+	*pool.Pool[*line]
 	opts Options
-	// base ends, with cause ErrClosed, when the driver is closed.
-	base  context.Context
-	close context.CancelCauseFunc
-	// slots has one unit for each connection; wanting counts who waits.
-	slots   *semaphore.Weighted
-	wanting atomic.Int32
 	// background counts the goroutines that a closing driver waits for; it
 	// counts no more of them once the driver waits.
 	background sync.WaitGroup
 	waiting    bool
 	counting   sync.Mutex
 
-	mu     sync.Mutex
-	closed bool
-	lines  map[string]*line
-	conns  map[*conn]struct{}
+	// mu guards the connections of all lines. It is the inner one: whoever
+	// holds it calls nothing of the Pool that locks.
+	mu    sync.Mutex
+	conns map[*conn]struct{}
 }
 
-func newPool(o Options) *pool {
-	p := &pool{opts: o, slots: semaphore.NewWeighted(int64(o.MaxConnections)), lines: map[string]*line{}, conns: map[*conn]struct{}{}}
-	p.base, p.close = context.WithCancelCause(context.Background())
-	return p
+func newLines(o Options) *lines {
+	return &lines{Pool: pool.New[*line](o.MaxConnections), opts: o, conns: map[*conn]struct{}{}}
 }
 
 // line is the way to one endpoint with one key. It has one connection, which
@@ -70,7 +64,7 @@ func newPool(o Options) *pool {
 // last calls beside it.
 type line struct {
 	key  string
-	pool *pool
+	pool *lines
 	// turn is held while the connection is made; writing by the one write.
 	turn, writing *semaphore.Weighted
 	sessions      *semaphore.Weighted
@@ -78,55 +72,43 @@ type line struct {
 	execs atomic.Int64
 
 	// guarded by pool.mu
-	refs     int
 	conn     *conn
 	failedAt time.Time
 	failure  *fault
 }
 
-// get returns the line of an endpoint, with one more reference to it.
-func (p *pool) get(ep devices.Endpoint, signer ssh.Signer) (*line, error) {
-	key := strings.Join([]string{addressKey(ep.Address), ep.SSH.User, ssh.FingerprintSHA256(signer.PublicKey())}, " ")
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return nil, ErrClosed
-	}
-	l := p.lines[key]
-	if l == nil {
-		l = &line{key: key, pool: p, turn: semaphore.NewWeighted(1), writing: semaphore.NewWeighted(1), sessions: semaphore.NewWeighted(maxSessions)}
-		p.lines[key] = l
-	}
-	l.refs++
-	return l, nil
+// get returns a hold on the line of an endpoint.
+func (p *lines) get(ep devices.Endpoint, signer ssh.Signer) (*pool.Hold[*line], error) {
+	key := strings.Join([]string{pool.AddressKey(ep.Address), ep.SSH.User, ssh.FingerprintSHA256(signer.PublicKey())}, " ")
+	return p.Open(key, func() *line {
+		return &line{key: key, pool: p, turn: semaphore.NewWeighted(1), writing: semaphore.NewWeighted(1), sessions: semaphore.NewWeighted(maxSessions)}
+	})
 }
 
-// put gives back a reference. A connected line stays for its next caller.
-func (p *pool) put(l *line) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	l.refs--
-	p.forget(l)
+// Connected says whether there is a connection for the next call.
+func (l *line) Connected() bool {
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
+	return l.conn != nil
 }
 
-func (p *pool) forget(l *line) {
-	if l.refs == 0 && l.conn == nil && p.lines[l.key] == l {
-		delete(p.lines, l.key)
+// Yield closes a connection that nobody is using.
+func (l *line) Yield() bool {
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
+	if l.conn == nil || l.conn.users > 0 {
+		return false
 	}
+	l.conn.retire()
+	return true
 }
 
-// bind returns a context that ends with ctx or with the driver.
-func (p *pool) bind(ctx context.Context) (bound context.Context, release func()) {
-	bound, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(p.base, func() { cancel(ErrClosed) })
-	return bound, func() {
-		stop()
-		cancel(nil)
-	}
-}
+// Shut closes nothing: shut does that for the connections of all lines, those
+// that are being given up included.
+func (l *line) Shut() {}
 
 // goWait starts a goroutine that shut waits for.
-func (p *pool) goWait(f func()) {
+func (p *lines) goWait(f func()) {
 	p.counting.Lock()
 	defer p.counting.Unlock()
 	if p.waiting {
@@ -145,13 +127,13 @@ func (p *pool) goWait(f func()) {
 // back. It is reused when it was open before.
 func (l *line) take(ctx context.Context, ep *devices.Endpoint, signer ssh.Signer, asked time.Time) (c *conn, reused bool, f *fault) {
 	if l.turn.Acquire(ctx, 1) != nil {
-		return nil, false, &fault{err: fmt.Errorf("waiting for the connection: %w", end(ctx))}
+		return nil, false, &fault{err: fmt.Errorf("waiting for the connection: %w", pool.End(ctx))}
 	}
 	defer l.turn.Release(1)
 	p := l.pool
 	p.mu.Lock()
 	c, failure := l.conn, l.failure
-	if p.closed {
+	if p.Base().Err() != nil {
 		p.mu.Unlock()
 		return nil, false, &fault{err: ErrClosed}
 	}
@@ -179,21 +161,15 @@ func (l *line) take(ctx context.Context, ep *devices.Endpoint, signer ssh.Signer
 // connect makes the connection; the caller has the turn.
 func (l *line) connect(ctx context.Context, ep *devices.Endpoint, signer ssh.Signer) (*conn, *fault) {
 	p := l.pool
-	if !p.slots.TryAcquire(1) {
-		p.wanting.Add(1)
-		p.dropIdle()
-		err := p.slots.Acquire(ctx, 1)
-		p.wanting.Add(-1)
-		if err != nil {
-			return nil, &fault{err: fmt.Errorf("waiting for one of the other connections to close: %w", end(ctx))}
-		}
+	if err := p.TakeSlot(ctx); err != nil {
+		return nil, &fault{err: err}
 	}
 	h, f := p.login(ctx, ep, signer)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l.failure = nil
 	if f != nil {
-		p.slots.Release(1)
+		p.GiveSlot()
 		if f.kind == devices.Unreachable {
 			l.failedAt, l.failure = time.Now(), f
 		}
@@ -206,29 +182,17 @@ func (l *line) connect(ctx context.Context, ep *devices.Endpoint, signer ssh.Sig
 	p.conns[c] = struct{}{}
 	p.goWait(c.watch)
 	p.goWait(c.keepAlive)
-	if p.closed {
+	// Either this sees that the driver is closing, or shut sees the connection.
+	if p.Base().Err() != nil {
 		_ = c.tcp.Close()
 	}
 	return c, nil
 }
 
-// dropIdle closes one connection that nobody is using.
-func (p *pool) dropIdle() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for c := range p.conns {
-		if c.users == 0 && !c.retired {
-			c.retire()
-			return
-		}
-	}
-}
-
 // shut ends all calls, closes all connections and waits for both.
-func (p *pool) shut() {
+func (p *lines) shut() {
+	p.Shut()
 	p.mu.Lock()
-	p.closed = true
-	p.close(ErrClosed)
 	for c := range p.conns {
 		_ = c.tcp.Close()
 	}
@@ -261,15 +225,15 @@ func (c *conn) watch() {
 	_ = c.tcp.Close()
 	p := c.line.pool
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	c.idle.Stop()
 	c.retired = true
 	delete(p.conns, c)
 	if c.line.conn == c {
 		c.line.conn = nil
 	}
-	p.forget(c.line)
-	p.slots.Release(1)
+	p.mu.Unlock()
+	p.GiveSlot()
+	p.Forget(c.line.key)
 }
 
 // keepAlive asks the host, so that a connection that leads nowhere any more
@@ -301,7 +265,7 @@ func (c *conn) release() {
 	c.users--
 	switch {
 	case c.users > 0:
-	case c.retired || p.wanting.Load() > 0:
+	case c.retired || p.Wanted():
 		c.retire()
 	default:
 		c.idle.Reset(p.opts.IdleClose)
@@ -358,7 +322,7 @@ func await[T any](ctx context.Context, c *conn, f func() (T, error)) (T, error) 
 	case <-ctx.Done():
 		c.drop()
 		var none T
-		return none, &abandoned{end(ctx)}
+		return none, &abandoned{pool.End(ctx)}
 	}
 }
 
@@ -368,22 +332,10 @@ type abandoned struct{ cause error }
 func (a *abandoned) Error() string { return "waiting for the answer: " + a.cause.Error() }
 func (a *abandoned) Unwrap() error { return a.cause }
 
-// end says why ctx ended: ErrClosed, or ctx.Err().
-func end(ctx context.Context) error {
-	if cause := context.Cause(ctx); errors.Is(cause, ErrClosed) {
-		return cause
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	// The deadline has passed, and the timer that says so is about to fire.
-	return context.DeadlineExceeded
-}
-
 func dialFault(ctx context.Context, err error) *fault {
 	var e *devices.Error
 	if !errors.As(err, &e) {
-		return &fault{err: fmt.Errorf("connecting: %w", end(ctx))}
+		return &fault{err: fmt.Errorf("connecting: %w", pool.End(ctx))}
 	}
 	return &fault{kind: e.Kind, err: fmt.Errorf("%s: %w", e.Op, e.Err)}
 }
@@ -396,13 +348,4 @@ func cutOff(err error) bool {
 		}
 	}
 	return false
-}
-
-// addressKey makes addresses that differ in case or a final dot one.
-func addressKey(address string) string {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return address
-	}
-	return net.JoinHostPort(strings.TrimSuffix(strings.ToLower(host), "."), port)
 }

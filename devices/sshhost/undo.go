@@ -27,7 +27,7 @@ func (w *write) discard(ctx context.Context) {
 // outlive returns a context that ends a while after its parent's caller has
 // given up, and with the driver.
 func (w *write) outlive(ctx context.Context) (context.Context, context.CancelFunc) {
-	bound, release := w.pool().bind(context.WithoutCancel(ctx))
+	bound, release := w.pool().Bind(context.WithoutCancel(ctx))
 	bound, cancel := context.WithTimeout(bound, w.plan.undoWithin(response(&w.ep)))
 	return bound, func() {
 		cancel()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"edgefleet/devices"
+	"edgefleet/devices/pool"
 )
 
 // Write makes the settings true, and does nothing about those that are.
@@ -40,17 +41,18 @@ func (l *link) Write(ctx context.Context, settings []devices.Setting) error {
 	if f != nil {
 		return l.verdict(op, f)
 	}
-	if err := l.hold(); err != nil {
+	done, err := l.Begin()
+	if err != nil {
 		return l.verdict(op, &fault{err: err})
 	}
-	defer l.line.pool.put(l.line)
+	defer done()
 	asked := time.Now()
-	bound, release := l.line.pool.bind(ctx)
+	bound, release := l.Line.pool.Bind(ctx)
 	defer release()
-	if l.line.writing.Acquire(bound, 1) != nil {
-		return l.verdict(op, &fault{err: fmt.Errorf("waiting for another write: %w", end(bound))})
+	if l.Line.writing.Acquire(bound, 1) != nil {
+		return l.verdict(op, &fault{err: fmt.Errorf("waiting for another write: %w", pool.End(bound))})
 	}
-	defer l.line.writing.Release(1)
+	defer l.Line.writing.Release(1)
 	w := &write{link: l, plan: plan, asked: asked, sessions: map[bool]*files{}, before: make([]found, len(settings))}
 	defer w.giveBack()
 	if f := w.run(bound); f != nil {
@@ -89,7 +91,7 @@ func (w *write) conn(ctx context.Context) (*conn, *fault) {
 		}
 		w.giveBack()
 	}
-	c, _, f := w.line.take(ctx, &w.ep, w.signer, w.asked)
+	c, _, f := w.Line.take(ctx, &w.ep, w.signer, w.asked)
 	if f != nil {
 		return nil, f
 	}
@@ -97,7 +99,7 @@ func (w *write) conn(ctx context.Context) (*conn, *fault) {
 	return c, nil
 }
 
-func (w *write) pool() *pool { return w.line.pool }
+func (w *write) pool() *lines { return w.Line.pool }
 
 func (w *write) giveBack() {
 	for _, f := range w.sessions {
@@ -365,7 +367,7 @@ func (w *write) healthy(ctx context.Context) *fault {
 				return &fault{kind: devices.Rejected, err: fmt.Errorf("not healthy within %v: %w", within, f.err)}
 			}
 			if pause(ctx, interval) != nil {
-				return &fault{err: fmt.Errorf("waiting for it to be healthy: %w", end(ctx))}
+				return &fault{err: fmt.Errorf("waiting for it to be healthy: %w", pool.End(ctx))}
 			}
 		}
 	}

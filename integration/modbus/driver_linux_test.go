@@ -237,7 +237,7 @@ func TestASunSpecDeviceOnASerialLine(t *testing.T) {
 	require.NoError(t, err)
 	chain, err := catalog.Discover(t.Context(), link, "peer")
 	require.NoError(t, err)
-	require.Len(t, chain.Models, 15)
+	require.Len(t, chain.Models, 17)
 	who, err := chain.Identify(t.Context(), link)
 	require.NoError(t, err)
 	require.Equal(t, "PV-50", who.Model)
