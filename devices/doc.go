@@ -1,8 +1,8 @@
 // Package devices holds what all device protocols have in common: the kinds of
 // errors, typed points and their values, and the interface of a driver. Below
-// it stand the inventory (fleet file), profiles, baselines, one package per
-// protocol, the operations on a device (probe, drift, safe write, reset), and
-// the simulators.
+// it stand the inventory (fleet file), profiles, baselines and their templates,
+// a worker's credentials, one package per protocol, the operations on a device
+// (probe, drift, safe write, reset), and the simulators.
 //
 // Rules of this layer:
 //   - It imports nothing else of edgefleet.

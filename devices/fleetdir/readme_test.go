@@ -18,7 +18,7 @@ func TestTheExamplesOfTheReferenceLoad(t *testing.T) {
 	require.NoError(t, err)
 	dir := t.TempDir()
 	blocks := regexp.MustCompile("(?s)```yaml\n# (\\S+)\n(.*?)```").FindAllSubmatch(page, -1)
-	require.Len(t, blocks, 3, "fleet, baseline and profile")
+	require.Len(t, blocks, 6, "fleet, devices, two baselines, template and profile")
 	for _, b := range blocks {
 		file := filepath.Join(dir, string(b[1]))
 		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
@@ -32,4 +32,16 @@ func TestTheExamplesOfTheReferenceLoad(t *testing.T) {
 	desired, ok := loaded.Baseline(d)
 	require.True(t, ok)
 	require.Len(t, desired.Settings, 5, "four settings, and the device's own limit")
+
+	gw, _, err := loaded.Device("gw-1")
+	require.NoError(t, err)
+	desired, ok = loaded.Baseline(gw)
+	require.True(t, ok)
+	require.Equal(t, "edge_config", desired.Settings[0].Point.Name)
+	require.Equal(t, "device_id: gw-1\nsite: substation-7\nring: canary\npoll_interval: 30\nupstream: \"10.0.0.1\"\n", desired.Settings[0].Value)
+	require.Len(t, desired.Settings, 5)
+	plc, _, err := loaded.Device("plc-7")
+	require.NoError(t, err)
+	require.Equal(t, "Basic256Sha256/SignAndEncrypt", plc.OPCUA.Policy+"/"+plc.OPCUA.Mode)
+	require.Len(t, plc.OPCUA.Thumbprint, 64)
 }

@@ -30,10 +30,10 @@ func (r *reader) device(m strictyaml.Map) {
 	d := Device{File: r.f.Name(), Line: m.Line}
 	d.ID = r.identifier(m, "id", "give the device an ID, for example id: edge-001")
 	d.Site = r.identifier(m, "site", "name the site where the device stands")
-	d.Region = m.NeedText("region", "name one of the fleet's regions: "+names(r.inv.Regions))
+	d.Region = m.NeedText("region", "name one of the fleet's regions: "+r.regionNames)
 	// Without any region, that is what is reported, and not each device.
 	if _, known := r.inv.Regions[d.Region]; d.Region != "" && !known && len(r.inv.Regions) > 0 {
-		r.f.Add(m.KeyLine("region"), "unknown region "+strictyaml.Quote(d.Region), "use one of "+names(r.inv.Regions)+", or declare it under fleet.regions")
+		r.f.Add(m.KeyLine("region"), "unknown region "+strictyaml.Quote(d.Region), "use one of "+r.regionNames+", or declare it under fleet.regions")
 	}
 	p := r.profile(m, &d)
 	if n, ok := m.Get("address"); ok {
@@ -72,10 +72,10 @@ func (r *reader) identifier(m strictyaml.Map, key, remedy string) string {
 }
 
 func (r *reader) profile(m strictyaml.Map, d *Device) *profile.Profile {
-	d.Profile = m.NeedText("profile", "name the device's model: "+names(r.profiles))
+	d.Profile = m.NeedText("profile", "name the device's model: "+r.profileNames)
 	p := r.profiles[d.Profile]
 	if d.Profile != "" && p == nil {
-		r.f.Add(m.KeyLine("profile"), "unknown profile "+strictyaml.Quote(d.Profile), "use one of "+names(r.profiles)+", or add profiles/"+d.Profile+".yaml")
+		r.f.Add(m.KeyLine("profile"), "unknown profile "+strictyaml.Quote(d.Profile), "use one of "+r.profileNames+", or add profiles/"+d.Profile+".yaml")
 	}
 	if n, ok := m.Get("class"); ok {
 		d.Class, _ = n.Text()

@@ -26,10 +26,26 @@
 //	    labels: {feeder: F12}
 //	    plaintext_exception: "own VLAN, the model has no encryption"
 //
+// and, by the protocol of the profile, of a device behind a serial gateway, an
+// OPC UA server and a Linux host:
+//
+//	unit: 7
+//	modbus: {framing: rtu}                   # tcp is the default; or serial_gateway: true
+//
+//	credentials: plant-ops                   # of the worker; never a secret itself
+//	opcua: {policy: Basic256Sha256, mode: SignAndEncrypt, thumbprint: "AB:CD:...", application_uri: "urn:..."}
+//
+//	credentials: gateways
+//	ssh: {host_keys: ["SHA256:..."]}
+//
+// A device that can prove who it is needs what it is known by, unless
+// security.trust_first_use is on. All devices behind one address are reached in
+// one way.
+//
 // More devices may stand in devices/*.yaml, each a list under devices:. With
-// enable_encryption, a device whose protocol is plain needs a
-// plaintext_exception, which is the reason in words: it is what an auditor
-// reads, so true alone would not do.
+// enable_encryption, a device whose traffic is not encrypted (Modbus; OPC UA
+// with the mode None or Sign) needs a plaintext_exception, which is the reason
+// in words: it is what an auditor reads, so true alone would not do.
 //
 // Reading is all or nothing, and strict: every mistake is listed at once as
 // "file:line: what; remedy".

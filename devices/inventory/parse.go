@@ -23,7 +23,7 @@ type Source struct {
 // them are returned.
 func Parse(fleet Source, more []Source, profiles map[string]*profile.Profile) (*Inventory, strictyaml.Problems) {
 	r := &reader{inv: &Inventory{Regions: map[string]Region{}, Tags: map[string]string{}}, profiles: profiles,
-		seen: map[string]Device{}, places: map[string]neighbours{}}
+		profileNames: names(profiles), seen: map[string]Device{}, places: map[string]neighbours{}}
 	f := strictyaml.Parse(fleet.Name, fleet.Data)
 	files := []*strictyaml.File{f}
 	if root, ok := f.RootOf(Shape()); ok {
@@ -33,6 +33,7 @@ func Parse(fleet Source, more []Source, profiles map[string]*profile.Profile) (*
 		} else if m, ok := root.Mapping("fleet"); ok {
 			r.fleet(m)
 		}
+		r.regionNames = names(r.inv.Regions)
 		r.devices(root)
 	}
 	moreDevices := DevicesShape()
@@ -61,7 +62,9 @@ type reader struct {
 	f        *strictyaml.File
 	inv      *Inventory
 	profiles map[string]*profile.Profile
-	seen     map[string]Device
+	// regionNames and profileNames are what the remedies of all devices list.
+	regionNames, profileNames string
+	seen                      map[string]Device
 	// places has the devices at each address, in the form of place.
 	places  map[string]neighbours
 	pending []pendingReset
