@@ -171,6 +171,20 @@ func (c *Chain) Find(id uint16, nth int) (Instance, bool) {
 	return Instance{}, false
 }
 
+func (c *Chain) has(model ref) bool {
+	_, ok := c.Find(model.model, model.nth)
+	return ok
+}
+
+// ids are those of the models of the device, in the order of their addresses.
+func (c *Chain) ids() []uint16 {
+	ids := make([]uint16, len(c.Models))
+	for i, m := range c.Models {
+		ids[i] = m.ID
+	}
+	return ids
+}
+
 // find is Find for a reference, with the model's definition.
 func (c *Chain) find(op string, r ref) (Instance, *Model, error) {
 	m, known := c.catalog.Model(r.model)
@@ -179,11 +193,7 @@ func (c *Chain) find(op string, r ref) (Instance, *Model, error) {
 	}
 	at, ok := c.Find(r.model, r.nth)
 	if !ok {
-		has := make([]uint16, len(c.Models))
-		for i, m := range c.Models {
-			has[i] = m.ID
-		}
-		return Instance{}, nil, c.fail(devices.Unsupported, op, fmt.Errorf("the device has no model %s; it has %s", ref{r.model, r.nth, ""}, joinIDs(has)))
+		return Instance{}, nil, c.fail(devices.Unsupported, op, fmt.Errorf("the device has no model %s; it has %s", ref{r.model, r.nth, ""}, joinIDs(c.ids())))
 	}
 	return at, m, nil
 }

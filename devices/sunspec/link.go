@@ -28,9 +28,10 @@ import (
 // Read makes one request for each model that it reads, with the scale factors
 // (of more than 98 registers one for each 100, and one more), and for each model
 // of which parts of the curve are read one more. Nothing that depends on a scale
-// factor is remembered between two calls. A point that the device does not
-// implement is an error of kind Unsupported around a *Missing; a curve where
-// none is in force, Rejected.
+// factor is remembered between two calls. Points that the device does not
+// implement, and those of models that it lacks, are an error of kind Unsupported
+// around a *Missing, which names all of them; a curve where none is in force is
+// Rejected.
 //
 // Write checks everything before it writes anything, and then goes in this
 // order: plain settings, of which those that disable a function with curves
@@ -68,10 +69,18 @@ var _ devices.Link = (*link)(nil)
 type Missing struct {
 	// Names are those of the points, in the order in which they were asked for.
 	Names []string
+	// Models are the models that the device lacks as a whole, and Has those
+	// that it has where it lacks any.
+	Models []string
+	Has    []uint16
 }
 
 func (m *Missing) Error() string {
-	return "the device does not implement " + strings.Join(m.Names, ", ")
+	text := "the device does not implement " + strings.Join(m.Names, ", ")
+	if len(m.Models) > 0 {
+		text += fmt.Sprintf(": it has no model %s; it has %s", strings.Join(m.Models, ", "), joinIDs(m.Has))
+	}
+	return text
 }
 
 // Ping asks the inner link.
@@ -187,6 +196,11 @@ func (l *link) Read(ctx context.Context, points []devices.Point) ([]devices.Valu
 	err = l.with(ctx, "read", func(chain *Chain) error {
 		var lacking []named
 		for _, group := range byModel(own) {
+			if model := group[0].model; !chain.has(model) {
+				absent.Models, absent.Has = append(absent.Models, model.String()), chain.ids()
+				lacking = append(lacking, group...)
+				continue
+			}
 			missing, err := l.readModel(ctx, chain, group, values)
 			if err != nil {
 				return err

@@ -160,14 +160,16 @@ func TestALinkFindsAnExchangedDeviceOut(t *testing.T) {
 func TestWhatADeviceDoesNotImplementIsNamed(t *testing.T) {
 	p := start(t, sunspecsim.Config{Kind: sunspecsim.KindInverter})
 	l := p.speaks(t)
-	points := givens(t, "711.curve.PMin", "121.WMax", "121.VMin", "103.DCA")
-	points[3].Name = "dc_current"
+	points := givens(t, "711.curve.PMin", "121.WMax", "802.SoC", "121.VMin", "103.DCA", "705#2.curve.points")
+	points[4].Name = "dc_current"
 	_, err := l.Read(t.Context(), points)
 	require.Equal(t, devices.Unsupported, devices.KindOf(err))
-	require.EqualError(t, err, "inv-07: read: unsupported: the device does not implement 711.curve.PMin, 121.VMin, dc_current (103.DCA)")
+	require.EqualError(t, err, "inv-07: read: unsupported: the device does not implement 711.curve.PMin, 802.SoC, 121.VMin, dc_current (103.DCA), 705#2.curve.points: "+
+		"it has no model 802, 705#2; it has 1, 103, 120, 121, 123, 701, 702, 703, 704, 705, 706, 707, 708, 709, 710, 711, 712")
 	var missing *sunspec.Missing
 	require.True(t, errors.As(err, &missing))
-	require.Len(t, missing.Names, 3)
+	require.Len(t, missing.Names, 5)
+	require.Equal(t, []string{"802", "705#2"}, missing.Models)
 	err = l.Write(t.Context(), []devices.Setting{want(t, "121.WMax", 42000), want(t, "121.VMin", 300)})
 	require.Equal(t, devices.Unsupported, devices.KindOf(err))
 	require.True(t, errors.As(err, &missing))
@@ -193,7 +195,7 @@ func TestALinkSaysWhatItCannotRead(t *testing.T) {
 		kind  devices.Kind
 		words string
 	}{
-		"a model that the device lacks":      {given(t, "705.curve.points"), devices.Unsupported, "the device has no model 705; it has 1, 101"},
+		"a model that the device lacks":      {given(t, "705.curve.points"), devices.Unsupported, "the device does not implement 705.curve.points: it has no model 705; it has 1, 101, 120, 121, 123, 126"},
 		"a point that no model has":          {unknown, devices.Unsupported, `121.WMax: 121.Power: model 121 (Basic settings) has no point "Power"`},
 		"what is no point":                   {nameless, devices.Unsupported, `"Power" is not a SunSpec point`},
 		"a number for a name":                {wrong, devices.Rejected, "read 101.St: rejected: 101.St: MPPT is not a number"},

@@ -84,7 +84,7 @@ func (c *Chain) Map(ctx context.Context, link devices.Link, names []string) (*Ma
 		}
 	}
 	if len(missing) > 0 {
-		return nil, c.fail(devices.Unsupported, op, &Missing{missing})
+		return nil, c.fail(devices.Unsupported, op, &Missing{Names: missing})
 	}
 	return out, nil
 }

@@ -250,6 +250,14 @@ func TestASunSpecDeviceOnASerialLine(t *testing.T) {
 	curves, err := chain.Curves(t.Context(), link, "707")
 	require.NoError(t, err)
 	require.Len(t, curves.Curves, 3)
+
+	// The same through a link whose points are those of the models.
+	models := catalog.Link(link, "peer")
+	points := []devices.Point{{Name: "limit", SunSpec: "121.WMax", Type: devices.Float64}, {Name: "trip", SunSpec: "707.curve.MustTrip", Type: devices.String, Columns: []string{"V", "Tms"}}}
+	require.NoError(t, models.Write(t.Context(), []devices.Setting{{Point: points[0], Value: 43000}}))
+	values, err = models.Read(t.Context(), points)
+	require.NoError(t, err)
+	require.Equal(t, []devices.Value{43000.0, "50/0.16 88/2"}, values)
 }
 
 // TestASilentUnitOnASerialLine asks libmodbus for a unit that it is not: on a
