@@ -12,6 +12,8 @@ import (
 
 	"edgefleet/devices/fleet"
 	"edgefleet/internal/pager"
+	"edgefleet/internal/promcheck"
+	"edgefleet/internal/silence"
 	"edgefleet/internal/store"
 	"edgefleet/workflows/contract"
 )
@@ -25,6 +27,10 @@ type Dependencies struct {
 	Commit func() string
 	Store  *store.Store
 	Pager  *pager.Pager
+	// Silences silences the alerts of devices in work; nil silences nothing.
+	Silences *silence.Client
+	// Metrics evaluates PromQL for the checks of rollouts; nil knows nothing.
+	Metrics *promcheck.Checker
 	// Closed says whether a workflow run has ended; see Closed in the worker.
 	Closed func(ctx context.Context, owner store.Owner) (bool, error)
 	// WebURL is where a person looks at workflows, or "".
@@ -57,6 +63,10 @@ func (a *Activities) RegisterDevice(r worker.ActivityRegistry) {
 	register(a, r, contract.ActionVerifyDevice, a.verifyDevice)
 	register(a, r, contract.ActivityOnboard, a.onboard)
 	register(a, r, contract.ActivityScanDrift, a.scanDrift)
+	register(a, r, contract.ActivityPlanDevices, a.planDevices)
+	register(a, r, contract.ActivityRollOutDevice, a.rollOutDevice)
+	register(a, r, contract.ActivityCheckRollout, a.checkRolloutDevices)
+	register(a, r, contract.ActivityRollBackDevice, a.rollBackDevice)
 	register(a, r, contract.AskDeviceProbe, a.askProbe)
 	register(a, r, contract.AskDeviceDrift, a.askDrift)
 	register(a, r, contract.AskDeviceFingerprint, a.askFingerprint)
@@ -71,6 +81,21 @@ func (a *Activities) RegisterCentral(r worker.ActivityRegistry) {
 	register(a, r, contract.ActivityRecord, a.record)
 	register(a, r, contract.ActivitySelect, a.selectDevices)
 	register(a, r, contract.ActivityDecommission, a.decommission)
+	register(a, r, contract.ActivityBeginPlan, a.beginPlan)
+	register(a, r, contract.ActivityPlanMissed, a.planMissed)
+	register(a, r, contract.ActivityFreezePlan, a.freezePlan)
+	register(a, r, contract.ActivityBeginRollout, a.beginRollout)
+	register(a, r, contract.ActivityNoteRollout, a.noteRollout)
+	register(a, r, contract.ActivityRolloutLeft, a.rolloutLeft)
+	register(a, r, contract.ActivitySettleDevice, a.settleRolloutDevice)
+	register(a, r, contract.ActivityCheckMetric, a.checkMetric)
+	register(a, r, contract.ActivityRolloutCalendar, a.rolloutCalendar)
+	register(a, r, contract.ActivityRolloutTally, a.rolloutTally)
+	register(a, r, contract.ActivityTryAgain, a.tryAgain)
+	register(a, r, contract.ActivityRollbackLeft, a.rollbackLeft)
+	register(a, r, contract.AskRolloutList, a.askRolloutList)
+	register(a, r, contract.AskRolloutPlan, a.askRolloutPlan)
+	register(a, r, contract.AskRolloutDevices, a.askRolloutDevices)
 	register(a, r, contract.AskDeviceList, a.askDeviceList)
 	register(a, r, contract.AskDeviceShow, a.askDeviceShow)
 	register(a, r, contract.AskIncidentList, a.askIncidentList)

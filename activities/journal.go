@@ -25,7 +25,9 @@ type journal struct {
 	action string
 	// change is what an earlier attempt's intent was, but for what the ledger
 	// keeps of it: item, before and after.
-	change     fleet.Change
+	change fleet.Change
+	// planHash stands in every entry of a change that was planned.
+	planHash   string
 	workflowID string
 	runID      string
 	activityID string
@@ -112,7 +114,7 @@ func (j *journal) record(c fleet.Change) store.Record {
 	return store.Record{
 		Actor: actorText(j.scope.Actor), DeviceID: j.scope.DeviceID, Action: j.action, Item: c.Item,
 		Before: encodeValues(c.Before), After: encodeValues(c.After), IncidentID: j.scope.IncidentID,
-		WorkflowID: j.workflowID, RunID: j.runID, ActivityID: j.activityID,
+		WorkflowID: j.workflowID, RunID: j.runID, ActivityID: j.activityID, PlanHash: j.planHash,
 	}
 }
 

@@ -42,14 +42,15 @@ func TestEveryActivityOfTheContractIsRegisteredOnItsQueueAndNoOther(t *testing.T
 	require.Subset(t, constants(t, "*.go"), registered, "a name that is not the contract's")
 
 	// What reaches devices needs the region's network; all else the store only.
-	reaches := []string{contract.AskDeviceProbe, contract.AskDeviceDrift, contract.AskDeviceFingerprint, contract.ActivityOnboard, contract.ActivityScanDrift}
+	reaches := []string{contract.AskDeviceProbe, contract.AskDeviceDrift, contract.AskDeviceFingerprint, contract.ActivityOnboard, contract.ActivityScanDrift,
+		contract.ActivityPlanDevices, contract.ActivityRollOutDevice, contract.ActivityCheckRollout, contract.ActivityRollBackDevice}
 	for _, a := range contract.Actions() {
 		if !a.Central {
 			reaches = append(reaches, a.Name)
 		}
 	}
 	require.Subset(t, regional.list, reaches)
-	for _, name := range constants(t, "actions.go", "decommission.go", "drift.go", "inspect.go", "onboard.go", "registry.go", "remediate.go") {
+	for _, name := range constants(t, "actions.go", "decommission.go", "drift.go", "inspect.go", "onboard.go", "registry.go", "remediate.go", "rollout*.go") {
 		require.Contains(t, registered, name, "the contract promises it")
 		require.Equal(t, slices.Contains(reaches, name), slices.Contains(regional.list, name), name)
 	}

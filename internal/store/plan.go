@@ -15,7 +15,7 @@ const (
 )
 
 // MaxPlan is how many devices a plan can have.
-const MaxPlan = 100_000
+const MaxPlan = 20_000
 
 // Plan is what a rollout would do. Source is the text of the baseline, Selector
 // and Strategy are as they were asked for, Strategy and Waves as JSON.

@@ -29,6 +29,8 @@ const (
 	ActivityCheckMetric = "check_metric"
 	// ActivityRolloutCalendar says when devices may be written.
 	ActivityRolloutCalendar = "rollout_calendar"
+	// ActivityRolloutTally counts what became of the devices, by wave.
+	ActivityRolloutTally = "rollout_tally"
 	// ActivityTryAgain lets devices come to their turn again.
 	ActivityTryAgain = "try_rollout_devices_again"
 	// ActivityRollbackLeft returns a page of what is left to take back.
@@ -121,8 +123,12 @@ type RolloutState struct {
 	Begun    BegunRollout    `json:"begun"`
 	Progress RolloutProgress `json:"progress"`
 	Passes   int             `json:"passes"`
-	Accepted RolloutCounts   `json:"accepted"`
-	Approved int             `json:"approved"`
+	// Accepted and AcceptedMine as in RolloutWaveInput.
+	Accepted     RolloutCounts `json:"accepted"`
+	AcceptedMine RolloutCounts `json:"accepted_mine"`
+	// Approved is the last wave that was approved.
+	Approved int  `json:"approved"`
+	Paused   bool `json:"paused,omitempty"`
 }
 
 // BegunRollout is the result of ActivityBeginRollout.
@@ -193,15 +199,16 @@ type RolloutWaveInput struct {
 	Actor     Actor           `json:"actor"`
 	Reason    string          `json:"reason"`
 	Rate      float64         `json:"rate_per_minute,omitempty"`
-	// Total is the number of devices of the rollout, Before what came of those
-	// that ended before this run of the wave. Accepted is what an operator has
-	// accepted: it does not count against the limits.
-	Total    int           `json:"total"`
-	Before   RolloutCounts `json:"before"`
-	Accepted RolloutCounts `json:"accepted"`
-	// Mine is what came of devices of this wave in an earlier pass.
-	Mine    RolloutCounts  `json:"mine"`
-	Control RolloutControl `json:"control"`
+	// Total is the number of devices of the rollout. Before is what came of
+	// devices of other waves, Mine of those of this one in earlier passes.
+	// Accepted and AcceptedMine are what an operator has accepted: they do not
+	// count against the limits any more.
+	Total        int            `json:"total"`
+	Before       RolloutCounts  `json:"before"`
+	Mine         RolloutCounts  `json:"mine"`
+	Accepted     RolloutCounts  `json:"accepted"`
+	AcceptedMine RolloutCounts  `json:"accepted_mine"`
+	Control      RolloutControl `json:"control"`
 
 	// Resume is set by the workflow itself when it continues as new.
 	Resume *WaveState `json:"resume,omitempty"`
@@ -210,11 +217,13 @@ type RolloutWaveInput struct {
 // WaveState is what a wave takes along when it continues as new.
 type WaveState struct {
 	Progress WaveProgress `json:"progress"`
-	// Spent is how much of the deadline is used up.
-	Spent time.Duration `json:"spent_ns"`
-	// Passed counts the checks in a row that found everything healthy.
-	Passed int `json:"passed"`
-	// CheckUntil is when the checks give up.
+	// Idle is how much time did not count for the deadline: paused, or without
+	// an open window.
+	Idle time.Duration `json:"idle_ns"`
+	// Soaked says that the soak is over, Passed counts the checks in a row that
+	// found everything healthy, and CheckUntil is when the checks give up.
+	Soaked     bool       `json:"soaked,omitempty"`
+	Passed     int        `json:"passed"`
 	CheckUntil *time.Time `json:"check_until,omitempty"`
 }
 
@@ -384,17 +393,31 @@ type Opening struct {
 	Never    bool       `json:"never,omitempty"`
 }
 
-// TryAgainInput is the input of ActivityTryAgain, TryAgainResult its result:
-// how many devices it was.
+// RolloutTallyInput is the input of ActivityRolloutTally.
+type RolloutTallyInput struct {
+	RolloutID string `json:"rollout_id"`
+}
+
+// RolloutTally is what became of the devices of a rollout, by wave.
+type RolloutTally struct {
+	Waves []WaveTally `json:"waves"`
+}
+
+// WaveTally is what became of the devices of a wave.
+type WaveTally struct {
+	Wave int `json:"wave"`
+	RolloutCounts
+}
+
+// TryAgainInput is the input of ActivityTryAgain.
 type TryAgainInput struct {
 	RolloutID string   `json:"rollout_id"`
 	Devices   []string `json:"devices,omitempty"`
 }
 
-// TryAgainResult is the result of ActivityTryAgain.
+// TryAgainResult is the result of ActivityTryAgain: how many devices it is.
 type TryAgainResult struct {
-	Devices int           `json:"devices"`
-	Counts  RolloutCounts `json:"counts"`
+	Devices int `json:"devices"`
 }
 
 // RollbackInput is the input of WorkflowRollback.

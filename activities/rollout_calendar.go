@@ -1,0 +1,188 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"edgefleet/internal/store"
+	"edgefleet/internal/window"
+	"edgefleet/workflows/contract"
+)
+
+// A device's calendar is named by the windows and freezes of the strategy that
+// select it: "w0,2f1". Devices with one name have one calendar.
+
+func calendarName(s contract.RolloutStrategy, d contract.Device) (string, error) {
+	name := func(sign string, n int, selector func(int) string) (string, error) {
+		var chosen []string
+		for i := range n {
+			sel, err := contract.ParseSelector(selector(i))
+			if err != nil {
+				return "", err
+			}
+			if sel.Matches(d) {
+				chosen = append(chosen, strconv.Itoa(i))
+			}
+		}
+		return sign + strings.Join(chosen, ","), nil
+	}
+	windows, err := name("w", len(s.Windows), func(i int) string { return s.Windows[i].Select })
+	if err != nil {
+		return "", err
+	}
+	freezes, err := name("f", len(s.Freezes), func(i int) string { return s.Freezes[i].Select })
+	if err != nil {
+		return "", err
+	}
+	if windows == "w" && len(s.Windows) == 0 && freezes == "f" {
+		return "", nil
+	}
+	return windows + freezes, nil
+}
+
+// calendarOf is the calendar of that name.
+func calendarOf(s contract.RolloutStrategy, name string, takes time.Duration) (window.Calendar, error) {
+	c := window.Calendar{Always: len(s.Windows) == 0, Takes: takes}
+	if name == "" {
+		return c, nil
+	}
+	windows, freezes, ok := strings.Cut(strings.TrimPrefix(name, "w"), "f")
+	if !ok {
+		return c, fmt.Errorf("%q names no calendar", name)
+	}
+	each := func(list string, n int, add func(i int) error) error {
+		for part := range strings.SplitSeq(list, ",") {
+			if part == "" {
+				continue
+			}
+			i, err := strconv.Atoi(part)
+			if err != nil || i < 0 || i >= n {
+				return fmt.Errorf("%q names no calendar of this strategy", name)
+			}
+			if err := add(i); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	err := each(windows, len(s.Windows), func(i int) error {
+		w, err := window.Parse(windowSpec(s.Windows[i]))
+		c.Windows = append(c.Windows, w)
+		return err
+	})
+	if err != nil {
+		return c, err
+	}
+	return c, each(freezes, len(s.Freezes), func(i int) error {
+		f, err := window.ParseFreeze(freezeSpec(s.Freezes[i]))
+		c.Freezes = append(c.Freezes, f)
+		return err
+	})
+}
+
+func windowSpec(w contract.RolloutWindow) window.Spec {
+	return window.Spec{Zone: w.Zone, Days: w.Days, From: w.From, To: w.To}
+}
+
+func freezeSpec(f contract.RolloutFreeze) window.FreezeSpec {
+	return window.FreezeSpec{Name: f.Name, Zone: f.Zone, From: f.From, To: f.To}
+}
+
+// checkCalendars refuses windows and freezes that cannot be.
+func checkCalendars(s contract.RolloutStrategy) error {
+	var errs []error
+	for i, w := range s.Windows {
+		if _, err := window.Parse(windowSpec(w)); err != nil {
+			errs = append(errs, fmt.Errorf("window %d: %w", i+1, err))
+		}
+	}
+	for _, f := range s.Freezes {
+		if _, err := window.ParseFreeze(freezeSpec(f)); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// calendarText says in words when devices of a calendar may be written.
+func calendarText(s contract.RolloutStrategy, name string) string {
+	windows, freezes, ok := strings.Cut(strings.TrimPrefix(name, "w"), "f")
+	if !ok {
+		return ""
+	}
+	var parts []string
+	for part := range strings.SplitSeq(windows, ",") {
+		if i, err := strconv.Atoi(part); err == nil && i < len(s.Windows) {
+			w := s.Windows[i]
+			days := "daily"
+			if len(w.Days) > 0 {
+				days = strings.Join(w.Days, ",")
+			}
+			parts = append(parts, fmt.Sprintf("%s %s-%s %s", days, w.From, w.To, w.Zone))
+		}
+	}
+	for part := range strings.SplitSeq(freezes, ",") {
+		if i, err := strconv.Atoi(part); err == nil && i < len(s.Freezes) {
+			parts = append(parts, "not in "+s.Freezes[i].Name)
+		}
+	}
+	return strings.Join(parts, "; ")
+}
+
+func strategyOf(p store.Plan) (contract.RolloutStrategy, error) {
+	var s contract.RolloutStrategy
+	if err := json.Unmarshal([]byte(p.Strategy), &s); err != nil {
+		return s, permanent(contract.ErrStore, fmt.Errorf("the strategy of plan %s cannot be read: %w", p.PlanID, err))
+	}
+	return s, nil
+}
+
+// rolloutCalendar says of calendars whether they are open now.
+func (a *Activities) rolloutCalendar(ctx context.Context, in contract.CalendarInput) (contract.CalendarResult, error) {
+	_, plan, err := a.rollout(ctx, in.RolloutID)
+	if err != nil {
+		return contract.CalendarResult{}, err
+	}
+	strategy, err := strategyOf(plan)
+	if err != nil {
+		return contract.CalendarResult{}, err
+	}
+	now := time.Now()
+	out := contract.CalendarResult{Openings: make([]contract.Opening, 0, len(in.Calendars))}
+	for _, name := range in.Calendars {
+		c, err := calendarOf(strategy, name, strategy.Takes)
+		if err != nil {
+			return out, permanent(contract.ErrConfig, err)
+		}
+		out.Openings = append(out.Openings, opening(name, c.At(now)))
+	}
+	return out, nil
+}
+
+func opening(name string, s window.State) contract.Opening {
+	o := contract.Opening{Calendar: name, Open: s.Open, Never: !s.Open && s.Opens.IsZero()}
+	if s.Open && !s.Until.IsZero() {
+		until := s.Until.UTC()
+		o.Until = &until
+	}
+	if !s.Open && !s.Opens.IsZero() {
+		opens := s.Opens.UTC()
+		o.Opens = &opens
+	}
+	return o
+}
+
+// rollout returns a rollout and its plan.
+func (a *Activities) rollout(ctx context.Context, id string) (store.Rollout, store.Plan, error) {
+	r, err := a.deps.Store.Rollout(ctx, id)
+	if err != nil {
+		return store.Rollout{}, store.Plan{}, err
+	}
+	p, err := a.deps.Store.Plan(ctx, r.PlanID)
+	return r, p, err
+}
