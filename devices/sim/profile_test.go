@@ -27,6 +27,8 @@ func places(points ...devices.Point) map[string]place {
 		switch p.Type {
 		case devices.Int32, devices.Uint32, devices.Float32:
 			words = 2
+		case devices.Int64, devices.Uint64, devices.Float64:
+			words = 4
 		case devices.String:
 			words = int(p.Modbus.Length)
 		}
@@ -40,7 +42,7 @@ func places(points ...devices.Point) map[string]place {
 func TestTheMapIsThatOfTheBuiltInProfile(t *testing.T) {
 	profiles, err := profile.Builtin()
 	require.NoError(t, err)
-	for _, build := range []func(string) (sim.Model, error){sim.FeederRTU, sim.SwitchedOutlet} {
+	for _, build := range []func(string) (sim.Model, error){sim.FeederRTU, sim.SwitchedOutlet, sim.RegisterPLC} {
 		model, err := build("some-id")
 		require.NoError(t, err)
 		t.Run(model.Profile, func(t *testing.T) {

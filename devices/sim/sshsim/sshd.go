@@ -85,7 +85,7 @@ func (h *host) readSSHD(file string, known map[string]option, out map[string]str
 			return fmt.Errorf("%s line %d: no argument after keyword %q", file, number, key)
 		}
 		if value, ok = o.canonical(value); !ok {
-			return fmt.Errorf("%s line %d: unsupported option %q.", file, number, value)
+			return fmt.Errorf("%s line %d: unsupported option %q", file, number, value)
 		}
 		if _, set := out[lower]; !set {
 			out[lower] = value
