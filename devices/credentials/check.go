@@ -1,6 +1,7 @@
 package credentials
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -66,18 +67,28 @@ func (f *Folder) CheckDevice(d inventory.Device) error {
 		return fmt.Errorf("the declaration names no credentials, and the policy %s needs an application certificate; add credentials: NAME", d.OPCUA.Policy)
 	}
 	o, err := f.OPCUA(d.Credentials)
+	if err == nil && d.OPCUA.Policy != policyNone {
+		err = f.valid(d.Credentials, TLSCert, o.ClientCert)
+		if o.ClientCert == nil {
+			err = fmt.Errorf("%s %w, and the policy %s needs an application certificate; put an application instance certificate (tls.crt) and its RSA key (tls.key) there, and let the server trust it",
+				f.file(d.Credentials, TLSCert), errAbsent, d.OPCUA.Policy)
+		}
+	}
+	if err == nil {
+		err = f.valid(d.Credentials, UserCert, o.UserCert)
+	}
+	return err
+}
+
+// valid refuses a certificate that servers would refuse by the clock.
+func (f *Folder) valid(name, key string, cert *x509.Certificate) error {
 	switch {
-	case err != nil:
-		return err
-	case d.OPCUA.Policy == policyNone:
+	case cert == nil:
 		return nil
-	case o.ClientCert == nil:
-		return fmt.Errorf("%s %w, and the policy %s needs an application certificate; put an application instance certificate (tls.crt) and its RSA key (tls.key) there, and let the server trust it",
-			f.file(d.Credentials, TLSCert), errAbsent, d.OPCUA.Policy)
-	case f.now().After(o.ClientCert.NotAfter):
-		return fmt.Errorf("%s expired on %s; make a new one, and let the server trust it", f.file(d.Credentials, TLSCert), o.ClientCert.NotAfter.Format(time.DateOnly))
-	case f.now().Before(o.ClientCert.NotBefore):
-		return fmt.Errorf("%s is not valid before %s; set the clock, or make a new one", f.file(d.Credentials, TLSCert), o.ClientCert.NotBefore.Format(time.RFC3339))
+	case f.now().After(cert.NotAfter):
+		return fmt.Errorf("%s expired on %s; make a new one, and let the server trust it", f.file(name, key), cert.NotAfter.Format(time.DateOnly))
+	case f.now().Before(cert.NotBefore):
+		return fmt.Errorf("%s is not valid before %s; set the clock, or make a new one", f.file(name, key), cert.NotBefore.Format(time.RFC3339))
 	}
 	return nil
 }

@@ -41,6 +41,7 @@ func TestCheckSaysWhatEachDeclaredDeviceLacks(t *testing.T) {
 	f, dir := folder(t, map[string]string{
 		"gateways/username": "edgefleet", "gateways/ssh-privatekey": openSSH(t, ed25519Key(t)),
 		"ops/tls.crt": cert, "ops/tls.key": key, "user/username": "operator", "user/password": "hunter2",
+		"user-old/tls.crt": cert, "user-old/tls.key": key, "user-old/user.crt": old, "user-old/user.key": oldKey,
 		"old/tls.crt": old, "old/tls.key": oldKey, "early/tls.crt": early, "early/tls.key": earlyKey,
 	})
 	none, secured, host := &inventory.OPCUA{Policy: "None", Mode: "None"}, &inventory.OPCUA{Policy: "Basic256Sha256", Mode: "SignAndEncrypt"}, &inventory.SSH{}
@@ -56,6 +57,7 @@ func TestCheckSaysWhatEachDeclaredDeviceLacks(t *testing.T) {
 		{ID: "plc-5", OPCUA: secured},
 		{ID: "plc-6", OPCUA: secured, Credentials: "old"},
 		{ID: "plc-7", OPCUA: secured, Credentials: "early"},
+		{ID: "plc-8", OPCUA: secured, Credentials: "user-old"},
 	}
 	var got []string
 	for _, p := range f.Check(list) {
@@ -68,6 +70,7 @@ func TestCheckSaysWhatEachDeclaredDeviceLacks(t *testing.T) {
 		"plc-5: the declaration names no credentials, and the policy Basic256Sha256 needs an application certificate; add credentials: NAME",
 		"plc-6: DIR/old/tls.crt expired on 2020-01-02; make a new one, and let the server trust it",
 		"plc-7: DIR/early/tls.crt is not valid before 2120-01-02T00:00:00Z; set the clock, or make a new one",
+		"plc-8: DIR/user-old/user.crt expired on 2020-01-02; make a new one, and let the server trust it",
 	}, got)
 }
 

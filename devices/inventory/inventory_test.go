@@ -7,8 +7,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"edgefleet/devices"
 	"edgefleet/devices/inventory"
@@ -125,6 +127,42 @@ func TestAServerWithoutSecurityNeedsAReasonAndNothingElse(t *testing.T) {
 	require.NoError(t, err)
 	plc, _ := inv.Device("plc-7")
 	require.Equal(t, &inventory.OPCUA{Policy: "None", Mode: "None"}, plc.OPCUA)
+}
+
+func TestAThumbprintIsTheSameInEveryNotation(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		digits := rapid.StringMatching(`[0-9a-f]{40}|[0-9a-f]{64}`).Draw(rt, "digits")
+		var written strings.Builder
+		for i, c := range digits {
+			if rapid.Bool().Draw(rt, "upper") {
+				c = unicode.ToUpper(c)
+			}
+			if i%2 == 0 && i > 0 {
+				written.WriteString(rapid.SampledFrom([]string{"", ":", " ", "-"}).Draw(rt, "between"))
+			}
+			written.WriteRune(c)
+		}
+		inv, err := parse(t, "testdata/protocols.yaml", "01:23:45:67:89:AB:CD:EF:01:23:45:67:89:ab:cd:ef 01 23 45 67", written.String())
+		require.NoError(rt, err)
+		plc, _ := inv.Device("plc-7")
+		require.Equal(rt, digits, plc.OPCUA.Thumbprint)
+	})
+}
+
+func TestAnAddressIsTheSameInEveryNotation(t *testing.T) {
+	for name, c := range map[string][2]string{
+		"upper case":               {"GW-1.example:22", "gw-1.EXAMPLE:22"},
+		"a dot at the end":         {"gw-1.example:22", "gw-1.example.:22"},
+		"an IPv6 address":          {`"[fd00::1]:22"`, `"[fd00:0:0::1]:22"`},
+		"an IPv4 address as IPv6":  {"10.0.0.9:22", `"[::ffff:10.0.0.9]:22"`},
+		"a port with zeros before": {"gw-1.example:22", "gw-1.example:0022"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := parse(t, "testdata/protocols.yaml", `["10.0.0.0/8"]`, `["10.0.0.0/8", "fd00::/8"]`, "10.0.0.5:22", c[0], "  - id: rtu-9\n",
+				"  - {id: gw-2, site: s1, region: east, profile: test-gateway, address: "+c[1]+", credentials: gateways, ssh: {host_keys: [\"SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"]}}\n  - id: rtu-9\n")
+			require.ErrorContains(t, err, "gw-1 and gw-2 are both at "+strings.Trim(c[1], `"`))
+		})
+	}
 }
 
 func FuzzParse(f *testing.F) {
