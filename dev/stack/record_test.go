@@ -47,7 +47,7 @@ func TestRecordHistories(t *testing.T) {
 	root, err := toolchain.Root(".")
 	require.NoError(t, err)
 	dir := filepath.Join(root, "workflows", "testdata", "replay")
-	s := startStack(t, 16)
+	s := startStack(t, 18)
 	all := recordings()
 	runs := make([]sdkclient.WorkflowRun, len(all))
 	for i, r := range all {
@@ -84,17 +84,21 @@ func TestRecordHistories(t *testing.T) {
 	}
 }
 
-// retries returns when an activity of the run has failed, and no other one
-// runs.
-func (s *site) retries(run sdkclient.WorkflowRun) {
+// yields returns when a device of an onboarding is out of reach and waits for
+// its next try.
+func (s *site) yields(run sdkclient.WorkflowRun) {
 	s.t.Helper()
 	until(s.t, patience, func() error {
-		d, err := s.temporal.DescribeWorkflowExecution(s.t.Context(), run.GetID(), run.GetRunID())
+		answer, err := s.temporal.QueryWorkflow(s.t.Context(), run.GetID(), run.GetRunID(), contract.QueryProgress)
 		if err != nil {
 			return err
 		}
-		if pending := d.GetPendingActivities(); len(pending) != 1 || pending[0].GetLastFailure() == nil {
-			return fmt.Errorf("%s has these activities: %v", run.GetID(), pending)
+		var p contract.OnboardProgress
+		if err := answer.Get(&p); err != nil {
+			return err
+		}
+		if p.Waiting != 1 || p.Done != 1 {
+			return fmt.Errorf("%s is at %+v", run.GetID(), p)
 		}
 		return nil
 	})
@@ -343,11 +347,22 @@ func recordings() []recording {
 		{"remediate-runbook-with-a-bug", failed, byHand("edge-011", "def heal(device_id):\n    return device_id + 1\n"), nil},
 		{"remediate-unknown-device", failed, byHand("edge-999", looksOnly), nil},
 		{"onboard-two-devices", completed, onboards("edge-013", "edge-014"), nil},
-		{"onboard-cancelled-beside-a-dark-device", canceled, func(s *site) sdkclient.WorkflowRun {
+		{"onboard-a-dark-device-that-comes-back", completed, func(s *site) sdkclient.WorkflowRun {
 			breaks(s, "edge-015", true, sim.FaultOffline)
 			return onboards("edge-015", "edge-016")(s)
 		}, func(s *site, run sdkclient.WorkflowRun) {
-			s.retries(run)
+			s.yields(run)
+			_, err := s.fleet.Heal(s.t.Context(), "edge-015")
+			require.NoError(s.t, err)
+			var out contract.OnboardProgress
+			require.NoError(s.t, run.Get(s.t.Context(), &out))
+			require.Equal(s.t, []int{2, 0}, []int{out.Done, out.Failed})
+		}},
+		{"onboard-cancelled-while-a-dark-device-waits", canceled, func(s *site) sdkclient.WorkflowRun {
+			breaks(s, "edge-017", true, sim.FaultOffline)
+			return onboards("edge-017", "edge-018")(s)
+		}, func(s *site, run sdkclient.WorkflowRun) {
+			s.yields(run)
 			require.NoError(s.t, s.temporal.CancelWorkflow(s.t.Context(), run.GetID(), run.GetRunID()))
 		}},
 		{"decommission-two-devices", completed, func(s *site) sdkclient.WorkflowRun {
@@ -382,6 +397,7 @@ func recordings() []recording {
 			require.NoError(s.t, s.temporal.CancelWorkflow(s.t.Context(), run.GetID(), run.GetRunID()))
 		}},
 		{"inspect-probe", completed, asks(contract.InspectInput{Question: contract.AskDeviceProbe, Device: &contract.DeviceQuery{ID: "edge-012"}}), nil},
+		{"inspect-fingerprint-of-a-feeder", failed, asks(contract.InspectInput{Question: contract.AskDeviceFingerprint, Device: &contract.DeviceQuery{ID: "edge-012"}}), nil},
 		{"inspect-audit-verify", completed, asks(contract.InspectInput{Question: contract.AskAuditVerify, Verify: &contract.AuditVerifyQuery{}}), nil},
 		{"inspect-unknown-device", failed, asks(contract.InspectInput{Question: contract.AskDeviceDrift, Device: &contract.DeviceQuery{ID: "edge-999"}}), nil},
 	}
