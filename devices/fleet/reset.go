@@ -9,6 +9,7 @@ import (
 
 	"edgefleet/devices"
 	"edgefleet/devices/profile"
+	"edgefleet/devices/sshhost"
 )
 
 // ResetReport says what came of a reset.
@@ -31,8 +32,18 @@ const (
 	ResetIndeterminate = "indeterminate"
 )
 
-// pulseWithin bounds the one write of a reset.
-const pulseWithin = 15 * time.Second
+const (
+	// pulseWithin bounds the one write of a reset.
+	pulseWithin = 15 * time.Second
+	// pulseWithinMost bounds it whatever its command takes.
+	pulseWithinMost = 2 * time.Minute
+)
+
+// withinPulse bounds an action: one request, or a command on a host, which may
+// take its time.
+func withinPulse(pulse devices.Setting) time.Duration {
+	return min(max(pulseWithin, sshhost.WriteWithin([]devices.Setting{pulse})), pulseWithinMost)
+}
 
 // Reset resets the device's network path as the fleet file says, once, and
 // waits for the device to answer, up to its profile's back_within.
@@ -104,9 +115,10 @@ func (o *Operator) pulse(ctx context.Context, outlet, name, item string, prior *
 	r := &reset{target: t, action: action, journal: j, progress: progress}
 	if prior != nil {
 		r.change = prior.Change
+		r.change.Within = withinPulse(action.Pulse)
 		return r.takeUp(ctx)
 	}
-	r.change = Change{Item: item, Action: name, Target: outlet, Within: pulseWithin}
+	r.change = Change{Item: item, Action: name, Target: outlet, Within: withinPulse(action.Pulse)}
 	if err := t.mayWrite(ctx); err != nil {
 		return "", "", err
 	}

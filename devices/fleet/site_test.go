@@ -20,8 +20,11 @@ import (
 	"edgefleet/devices/fleetdir"
 	"edgefleet/devices/modbus"
 	"edgefleet/devices/opcua"
+	"edgefleet/devices/sim"
 	"edgefleet/devices/sim/opcuasim"
 	"edgefleet/devices/sshhost"
+	"edgefleet/devices/sunspec"
+	"edgefleet/devices/sunspec/sunspecsim"
 )
 
 // site is a fleet directory of devices that speak for themselves over their own
@@ -69,7 +72,9 @@ func (s *site) operator() *fleet.Operator {
 	require.NoError(s.t, err)
 	secrets, err := credentials.Open(s.secrets)
 	require.NoError(s.t, err)
-	o, err := fleet.New(fleet.Options{Fleet: f, Drivers: s.drivers, Credentials: secrets, Pins: s.pins,
+	models, err := sunspec.NewCatalog()
+	require.NoError(s.t, err)
+	o, err := fleet.New(fleet.Options{Fleet: f, Drivers: s.drivers, Credentials: secrets, Pins: s.pins, SunSpec: models,
 		ConnectTimeout: 5 * time.Second, ResponseTimeout: 5 * time.Second})
 	require.NoError(s.t, err)
 	return o
@@ -206,4 +211,39 @@ func TestAnActionThatCallsAMethodIsDoneOnceAndConfirmed(t *testing.T) {
 	_, err = s.operator().Reset(t.Context(), "edge-001", j, nil)
 	require.NoError(t, err)
 	require.EqualValues(t, 1, plc.Writes()[0].Count, "it has its result")
+}
+
+func TestAnInverterIsBroughtToItsBaselineCurvesIncluded(t *testing.T) {
+	s := newSite(t)
+	cfg := sunspecsim.Inverter("PV-0001")
+	cfg.Sim = sim.Config{ID: "pv-1", Init: time.Millisecond}
+	inverter, err := sunspecsim.Start(cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, inverter.Close()) })
+	s.write(s.dir, "edge-configs/inverters.yaml", `name: inverters
+version: 4
+profile: sunspec-inverter
+settings: {121.WMax: 45000}
+curves:
+  705: {RspTms: 7, points: [[92, 40], [98, 0], [102, 0], [108, -40]]}
+`)
+	s.declare(false, fmt.Sprintf("{id: pv-1, site: s1, region: north, profile: sunspec-inverter, address: %q}", inverter.Addr()))
+	before, err := s.operator().Drift(t.Context(), "pv-1")
+	require.NoError(t, err)
+	require.Len(t, before.Drifted, 3)
+	j := newMemory()
+	report, err := s.operator().Onboard(t.Context(), "pv-1", fleet.OnboardOptions{}, j, nil)
+	require.NoError(t, err)
+	require.Empty(t, report.Failed, report.Why)
+	require.Equal(t, "PV-0001", report.Identity["serial"])
+	require.Len(t, report.Changed, 3)
+	found, err := s.operator().Drift(t.Context(), "pv-1")
+	require.NoError(t, err)
+	require.Empty(t, found.Drifted)
+	require.Contains(t, j.captured, "710.Ena", "everything that the profile knows is kept")
+
+	without, err := fleetdir.Load(s.dir)
+	require.NoError(t, err)
+	_, err = fleet.New(fleet.Options{Fleet: without, Drivers: s.drivers})
+	require.ErrorContains(t, err, "pv-1 (sunspec-inverter) has the points of SunSpec models, and this program has none")
 }

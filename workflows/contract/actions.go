@@ -76,7 +76,7 @@ func Actions() []Action {
 			Name: ActionTriggerNetworkReset, Kind: KindChange, Verb: "reset network",
 			Doc:          "Reset the device's network path as the fleet file says, once, and wait for the device. True when it came back.",
 			Answers:      []Answer{{"came back", true}, {"still dark", false}},
-			StartToClose: 3 * time.Minute, ScheduleToClose: 10 * time.Minute, Heartbeat: 15 * time.Second, MaxAttempts: 5,
+			StartToClose: 5 * time.Minute, ScheduleToClose: 15 * time.Minute, Heartbeat: 15 * time.Second, MaxAttempts: 5,
 		},
 		{
 			Name: ActionDetectConfigDrift, Kind: KindRead, Verb: "detect drift",
