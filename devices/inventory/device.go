@@ -56,6 +56,12 @@ func (r *reader) device(m strictyaml.Map) {
 	if s, ok := m.Mapping("network_reset"); ok {
 		r.networkReset(s, &d)
 	}
+	if _, ok := m.Get("redundancy"); ok {
+		d.Redundancy = r.identifier(m, "redundancy", "name the group, for example redundancy: pair-7")
+	}
+	if d.Redundancy != "" && devices.ValidID(d.Redundancy) == nil {
+		r.groups[d.Redundancy] = append(r.groups[d.Redundancy], member{r.f, m.KeyLine("redundancy"), d})
+	}
 	r.unique(m, p, d)
 	r.inv.Devices = append(r.inv.Devices, d)
 }

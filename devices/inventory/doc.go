@@ -14,6 +14,7 @@
 //	    enable_encryption: true
 //	    rotation_period: 72h
 //	    allowed_networks: ["10.0.0.0/8"]         # nothing else is ever dialled
+//	    patch_keys: ["RW..."]                    # who may sign patches, with minisign; optional
 //	devices:
 //	  - id: edge-001
 //	    site: substation-7
@@ -23,6 +24,7 @@
 //	    address: 10.1.2.3:502
 //	    unit: 1                                  # 1 to 247, or 255, the default
 //	    network_reset: {device: switch-07, action: cycle-port-3}
+//	    redundancy: pair-7                       # no two of a group are in work at once
 //	    labels: {feeder: F12}
 //	    plaintext_exception: "own VLAN, the model has no encryption"
 //

@@ -42,6 +42,9 @@ type Security struct {
 	// declaration has no fingerprint. Without it, a fingerprint is required of
 	// every device that can prove who it is.
 	TrustFirstUse bool
+	// PatchKeys are the minisign public keys of which one has to have signed a
+	// patch, in their text form; with none no patch is installed.
+	PatchKeys []string
 }
 
 // Device is the declaration of one device.
@@ -70,7 +73,11 @@ type Device struct {
 	// NetworkReset says how the device's network path is reset; nil when
 	// nothing can do it.
 	NetworkReset *NetworkReset
-	Labels       map[string]string
+	// Redundancy names the group of devices that stand in for one another, of
+	// which no two are in work at once; empty is none. It is left out of the
+	// JSON of devices without one, by which declarations are compared.
+	Redundancy string `json:",omitempty"`
+	Labels     map[string]string
 	// PlaintextException says why an unencrypted protocol is accepted here.
 	PlaintextException string
 	// File and Line say where the declaration stands.
@@ -117,6 +124,18 @@ type NetworkReset struct {
 
 // String returns "switch-07 cycle-port-3".
 func (r NetworkReset) String() string { return r.Device + " " + r.Action }
+
+// Partners returns the other devices of the device's redundancy group, in the
+// order of their IDs; none where it has no group.
+func (inv *Inventory) Partners(d Device) []Device {
+	var out []Device
+	for _, other := range inv.Devices {
+		if d.Redundancy != "" && other.Redundancy == d.Redundancy && other.ID != d.ID {
+			out = append(out, other)
+		}
+	}
+	return out
+}
 
 // Device returns the declaration of a device.
 func (inv *Inventory) Device(id string) (Device, bool) {

@@ -23,7 +23,7 @@ type Source struct {
 // them are returned.
 func Parse(fleet Source, more []Source, profiles map[string]*profile.Profile) (*Inventory, strictyaml.Problems) {
 	r := &reader{inv: &Inventory{Regions: map[string]Region{}, Tags: map[string]string{}}, profiles: profiles,
-		profileNames: names(profiles), seen: map[string]Device{}, places: map[string]neighbours{}}
+		profileNames: names(profiles), seen: map[string]Device{}, places: map[string]neighbours{}, groups: map[string][]member{}}
 	f := strictyaml.Parse(fleet.Name, fleet.Data)
 	files := []*strictyaml.File{f}
 	if root, ok := f.RootOf(Shape()); ok {
@@ -46,6 +46,7 @@ func Parse(fleet Source, more []Source, profiles map[string]*profile.Profile) (*
 		}
 	}
 	r.resets()
+	r.redundancy()
 	var problems strictyaml.Problems
 	for _, f := range files {
 		problems = append(problems, f.Problems()...)
@@ -68,6 +69,8 @@ type reader struct {
 	// places has the devices at each address, in the form of place.
 	places  map[string]neighbours
 	pending []pendingReset
+	// groups has the devices of each redundancy group.
+	groups map[string][]member
 }
 
 // pendingReset is checked when all devices are known.
@@ -106,6 +109,7 @@ func (r *reader) security(m strictyaml.Map) {
 	if n, ok := m.Get("trust_first_use"); ok {
 		s.TrustFirstUse, _ = n.Bool()
 	}
+	r.patchKeys(m)
 	list, ok := m.Get("allowed_networks")
 	if !ok {
 		m.Missing("allowed_networks", `list the networks of the devices, for example ["10.0.0.0/8"]`)

@@ -36,6 +36,7 @@ const (
 	addressText    = `^.+:[1-9][0-9]{0,4}$`
 	networkText    = `^[0-9A-Fa-f:.]+/[0-9]{1,3}$`
 	thumbprintText = `^[0-9A-Fa-f]([: -]*[0-9A-Fa-f]){39}(([: -]*[0-9A-Fa-f]){24})?[: -]*$`
+	patchKeyText   = `^[A-Za-z0-9+/]{56}$`
 	hostKeyText    = `^SHA256:[A-Za-z0-9+/]{43}$`
 	idText         = `^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`
 	// labelText is Prometheus' rule, because labels become labels of series.
@@ -71,7 +72,8 @@ func fleetShape() strictyaml.Shape {
 			strictyaml.May("enable_encryption", strictyaml.FlagOf("A device whose traffic is not encrypted needs a plaintext_exception")),
 			strictyaml.May("rotation_period", strictyaml.DurationOf("How long credentials are used", minRotation, maxRotation)),
 			strictyaml.Need("allowed_networks", some(strictyaml.ListOf("Nothing outside is ever dialled", strictyaml.Matching("A network: 10.0.0.0/8", networkText)))),
-			strictyaml.May("trust_first_use", strictyaml.FlagOf("Onboarding may pin what a device shows when its declaration has no fingerprint")))))
+			strictyaml.May("trust_first_use", strictyaml.FlagOf("Onboarding may pin what a device shows when its declaration has no fingerprint")),
+			strictyaml.May("patch_keys", some(strictyaml.ListOf("minisign public keys, of which one has to have signed a patch before it is installed", strictyaml.Matching("The second line of minisign.pub", patchKeyText)))))))
 }
 
 func regionShape() strictyaml.Shape {
@@ -105,6 +107,7 @@ func devicesShape() strictyaml.Shape {
 		strictyaml.May("network_reset", strictyaml.MappingOf("What resets the device's network path",
 			strictyaml.Need("device", strictyaml.TextOf("Another device of the same region")),
 			strictyaml.Need("action", strictyaml.TextOf("An action of that device's profile")))),
+		strictyaml.May("redundancy", strictyaml.Matching("The group of devices of one region that stand in for one another: no two of it are in work at once", idText)),
 		strictyaml.May("labels", labels),
 		strictyaml.May("plaintext_exception", strictyaml.TextOf("Why unencrypted traffic is accepted here, in words: for the auditor")),
 	))

@@ -118,10 +118,11 @@ func TestTheSchemaRefusesEveryBadFleetFileThatASchemaCan(t *testing.T) {
 			"address-outside-allowed-networks", "address-outside-as-ipv6-form", "duplicate-id", "framing-rtu-without-a-serial-line",
 			"framings-behind-one-address-differ", "protocols-at-one-address-differ", "reference-outside-allowed-networks",
 			"reset-by-a-device-without-actions", "reset-by-an-unknown-action", "reset-by-an-unknown-device", "reset-by-another-region",
-			"reset-by-itself", "same-address-and-unit", "same-address-of-hosts", "serial-gateways-behind-one-address-differ", "unknown-region",
+			"redundancy-of-one", "redundancy-of-two-regions", "reset-by-itself", "same-address-and-unit", "same-address-of-hosts", "serial-gateways-behind-one-address-differ", "unknown-region",
 		},
 		"how texts are read that need no quotes": {
 			"address-mistyped", "address-with-a-bad-name", "bad-id", "credentials-bad-name", "empty-text", "exception-without-reason", "network-with-host-bits",
+			"patch-key-that-is-none", "patch-key-twice",
 		},
 	})
 }
