@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -26,6 +27,10 @@ const (
 	flagTokenFile = "bearer-token-file"
 	flagMaxBody   = "max-body"
 	flagCheck     = "check"
+
+	flagAlertmanager = "alertmanager.url"
+	flagReceiver     = "alertmanager.receiver"
+	flagReconcile    = "alertmanager.interval"
 )
 
 // Exit codes of the program.
@@ -77,6 +82,18 @@ func app(stdout, stderr io.Writer, reload <-chan os.Signal) *cli.App {
 			Name: flagMaxBody, Value: "4MiB", EnvVars: []string{"EDGEFLEET_BRIDGE_MAX_BODY"},
 			Usage: "largest message, in bytes or with KiB or MiB, as `SIZE`",
 		},
+		&cli.StringSliceFlag{
+			Name: flagAlertmanager, EnvVars: []string{"EDGEFLEET_ALERTMANAGER_URL"},
+			Usage: "`URL` of the Alertmanager whose standing alerts are compared with the remediations, so that none is missed; several for a pair",
+		},
+		&cli.StringFlag{
+			Name: flagReceiver, Value: DefaultReceiver, EnvVars: []string{"EDGEFLEET_BRIDGE_RECEIVER"},
+			Usage: "`RECEIVER` of Alertmanager that posts here",
+		},
+		&cli.DurationFlag{
+			Name: flagReconcile, Value: time.Minute, EnvVars: []string{"EDGEFLEET_BRIDGE_RECONCILE_INTERVAL"},
+			Usage: "`TIME` between two comparisons with Alertmanager",
+		},
 		&cli.BoolFlag{Name: flagCheck, Usage: "check flags and files, say what is wrong, and exit"},
 	}
 	flags = append(flags, logging.Flags()...)
@@ -124,6 +141,9 @@ func run(c *cli.Context, stderr io.Writer, reload <-chan os.Signal) (err error) 
 		RoutesFile:      c.String(flagRoutes),
 		BearerTokenFile: c.String(flagTokenFile),
 		MaxBody:         maxBody,
+		Alertmanagers:   c.StringSlice(flagAlertmanager),
+		Receiver:        c.String(flagReceiver),
+		ReconcileEvery:  c.Duration(flagReconcile),
 	})
 	if err != nil {
 		return err

@@ -119,7 +119,7 @@ func TestTheReadmeShowsTheRoutesAndMetricsThatThereAre(t *testing.T) {
 	b := run(t, bridge.Options{Temporal: &fakeTemporal{}})
 	text := get(t, client(t), "http://"+b.Addr()+"/metrics").text
 	names := regexp.MustCompile(`(?m)^# TYPE (edgefleet_bridge_\w+)`).FindAllStringSubmatch(text, -1)
-	require.Len(t, names, 15)
+	require.Len(t, names, 18)
 	for _, name := range names {
 		require.Contains(t, string(readme), "`"+name[1]+"`", "the README documents every metric")
 	}

@@ -39,6 +39,16 @@ type Options struct {
 	// "" asks for none.
 	BearerTokenFile string
 
+	// Alertmanagers are the URLs of the Alertmanagers whose alerts are compared
+	// with the remediations; none compares nothing. Several are the halves of a
+	// highly available pair.
+	Alertmanagers []string
+	// Receiver is the receiver of theirs that posts here; "edgefleet".
+	Receiver string
+	// ReconcileEvery is the time between two comparisons; 1 min. An alert that
+	// stands without a remediation for twice as long was missed.
+	ReconcileEvery time.Duration
+
 	// MaxBody bounds a message, in bytes; 4 MiB.
 	MaxBody int64
 	// MaxMessages bounds the messages at once; 32. Above it the answer is 503.
@@ -60,6 +70,10 @@ type Options struct {
 // DefaultListen is the address that a bridge listens on unless told otherwise.
 const DefaultListen = ":9087"
 
+// DefaultReceiver is the receiver of Alertmanager that posts here unless told
+// otherwise; it is the one of the configuration that is shipped.
+const DefaultReceiver = "edgefleet"
+
 // DefaultMaxBody bounds a message, in bytes, unless told otherwise. An alert
 // is about 1 KiB.
 const DefaultMaxBody = 4 << 20
@@ -69,6 +83,8 @@ const readTimeout = 15 * time.Second
 
 func (o *Options) setDefaults() {
 	orString(&o.Listen, DefaultListen)
+	orString(&o.Receiver, DefaultReceiver)
+	orNumber(&o.ReconcileEvery, time.Minute)
 	orNumber(&o.MaxBody, DefaultMaxBody)
 	orNumber(&o.MaxMessages, 32)
 	orNumber(&o.MaxCalls, 64)
@@ -104,6 +120,8 @@ func (o *Options) validate() (httpserve.Protection, error) {
 		return none, errors.New("bridge: no logger")
 	case o.MaxBody < 0 || o.MaxMessages < 0 || o.MaxCalls < 0 || o.MaxCallsPerMessage < 0 || o.CallTimeout < 0 || o.MessageTimeout < 0 || o.StopTimeout < 0:
 		return none, errors.New("bridge: bounds have to be above 0")
+	case o.ReconcileEvery < 0:
+		return none, fmt.Errorf("--%s %v: want a duration above 0", flagReconcile, o.ReconcileEvery)
 	}
 	protection, err := httpserve.Inspect(o.WebConfigFile)
 	if err != nil {
@@ -132,6 +150,9 @@ type Bridge struct {
 	routes   atomic.Pointer[routes.List]
 	messages chan struct{}
 	ready    readiness
+	// reconciler is nil without an Alertmanager to compare with.
+	reconciler *reconciler
+	working    sync.WaitGroup
 	// rejected logs messages that were not taken, so many in a second: whoever
 	// has no token can still send a great number of them.
 	rejected *zap.Logger
@@ -168,6 +189,9 @@ func New(o Options) (*Bridge, error) {
 		temporal: o.Temporal, log: o.Logger, metrics: b.metrics,
 		perMessage: o.MaxCallsPerMessage, slots: make(chan struct{}, o.MaxCalls), callTime: o.CallTimeout, now: time.Now,
 	}
+	if err := b.newReconciler(); err != nil {
+		return nil, err
+	}
 	b.server, err = httpserve.New(httpserve.Options{
 		Name: "webhook", Address: o.Listen, WebConfigFile: o.WebConfigFile, Handler: b.handler(), Logger: o.Logger,
 		ReadTimeout: readTimeout, WriteTimeout: readTimeout + o.MessageTimeout + 5*time.Second, StopTimeout: o.StopTimeout,
@@ -180,6 +204,26 @@ func New(o Options) (*Bridge, error) {
 	}
 	b.warnIfOpen(protection)
 	return b, nil
+}
+
+func (b *Bridge) newReconciler() error {
+	if len(b.opts.Alertmanagers) == 0 {
+		return nil
+	}
+	r := &reconciler{
+		intake: b.intake, routes: func() routes.List { return *b.routes.Load() }, metrics: b.metrics, log: b.opts.Logger,
+		every: b.opts.ReconcileEvery, within: b.opts.MessageTimeout, now: time.Now,
+		wake: make(chan struct{}, 1), told: map[string]bool{},
+	}
+	for _, base := range b.opts.Alertmanagers {
+		am, err := newAlertmanager(base, b.opts.Receiver)
+		if err != nil {
+			return err
+		}
+		r.sources = append(r.sources, am)
+	}
+	b.reconciler, b.intake.reconciler = r, r
+	return nil
 }
 
 // warnIfOpen says so when everybody who can connect can start remediations.
@@ -200,6 +244,9 @@ func (b *Bridge) warnIfOpen(p httpserve.Protection) {
 func (b *Bridge) Start(ctx context.Context) error {
 	if err := b.server.Start(ctx); err != nil {
 		return err
+	}
+	if b.reconciler != nil {
+		b.working.Go(func() { b.reconciler.run(b.life) })
 	}
 	b.opts.Logger.Info("waiting for Alertmanager", zap.String("address", b.Addr()), zap.String("path", PathAlertmanager), zap.Stringers("routes", *b.routes.Load()))
 	return nil
@@ -232,6 +279,7 @@ func (b *Bridge) Stop(ctx context.Context) error {
 	b.stops.Do(func() {
 		b.stopE = b.server.Stop(ctx)
 		b.end()
+		b.working.Wait()
 		// What is left obeys the context that has just ended.
 		b.busy.Lock()
 		defer b.busy.Unlock()

@@ -4,8 +4,9 @@
 //
 // The rules of this layer:
 //
-//   - It talks to Temporal and to nothing else: no device, no database. It can
-//     stand in a DMZ, and holds nothing that a restart could lose.
+//   - It talks to Temporal, and to Alertmanager where it is given one, and to
+//     nothing else: no device, no database. It can stand in a DMZ, and holds
+//     nothing that a restart could lose.
 //   - A message is answered 2xx only after Temporal has acknowledged every
 //     start in it. When that cannot be had the answer is 503, the one kind
 //     that Alertmanager sends again; what did start is recognised at the

@@ -45,6 +45,9 @@ type intake struct {
 	slots      chan struct{} // shared by all messages
 	callTime   time.Duration
 	now        func() time.Time
+	// reconciler hears of what was cut off and of what Temporal acknowledged;
+	// nil without an Alertmanager to compare with.
+	reconciler *reconciler
 }
 
 // call is one call to Temporal that an alert asks for.
@@ -60,17 +63,20 @@ type call struct {
 func (in *intake) take(ctx context.Context, m Message, list routes.List) Summary {
 	s := Summary{Truncated: m.TruncatedAlerts}
 	if m.TruncatedAlerts > 0 {
-		in.metrics.truncated.Add(float64(m.TruncatedAlerts))
-		in.log.Warn("Alertmanager left alerts out of a message: set max_alerts of its receiver to 0",
-			zap.Uint64("alerts", m.TruncatedAlerts), zap.String("receiver", m.Receiver))
+		in.truncated(m)
 	}
 	calls := make([]call, 0, len(m.Alerts))
 	refused := map[reason]int{}
 	for _, a := range m.Alerts {
-		c, verdict, why := in.decide(a, list)
+		c, verdict, why := decide(a, list, in.now())
+		in.countAlert(a)
 		switch verdict {
-		case verdictIgnore:
+		case verdictOwn:
 			s.Ignored++
+			in.metrics.ignored.WithLabelValues(ignoredOwnAlert).Inc()
+		case verdictNoRoute:
+			s.Ignored++
+			in.metrics.ignored.WithLabelValues(ignoredNoRoute).Inc()
 		case verdictRefuse:
 			s.Refused++
 			in.metrics.refused.WithLabelValues(string(why.reason)).Inc()
@@ -82,6 +88,27 @@ func (in *intake) take(ctx context.Context, m Message, list routes.List) Summary
 	}
 	in.carryOut(ctx, calls, &s)
 	return s
+}
+
+// truncated tells that alerts are missing to a message, and has them looked
+// for.
+func (in *intake) truncated(m Message) {
+	in.metrics.truncated.Add(float64(m.TruncatedAlerts))
+	fields := []zap.Field{zap.Uint64("alerts", m.TruncatedAlerts), zap.String("receiver", m.Receiver)}
+	if in.reconciler == nil {
+		in.log.Warn("Alertmanager left alerts out of a message, and they are not remediated: set max_alerts of its receiver to 0, or name the Alertmanager with --"+flagAlertmanager, fields...)
+		return
+	}
+	in.log.Info("Alertmanager left alerts out of a message; they are read from it", fields...)
+	in.reconciler.truncated(m.GroupLabels)
+}
+
+func (in *intake) countAlert(a Alert) {
+	status := a.Status
+	if readable(a) != nil {
+		status = "other"
+	}
+	in.metrics.alerts.WithLabelValues(status).Inc()
 }
 
 // logRefusal warns of the first alert of a message for each reason. A rule
@@ -98,28 +125,26 @@ func (in *intake) logRefusal(a Alert, why *refusal, first bool, receiver string)
 type verdict int
 
 const (
-	verdictIgnore verdict = iota
+	verdictNoRoute verdict = iota
+	// verdictOwn is of an alert that edgefleet itself raises.
+	verdictOwn
 	verdictRefuse
 	verdictCall
 )
 
 // decide says what one alert asks for. It talks to nobody.
-func (in *intake) decide(a Alert, list routes.List) (call, verdict, *refusal) {
+func decide(a Alert, list routes.List, now time.Time) (call, verdict, *refusal) {
 	if why := readable(a); why != nil {
-		in.metrics.alerts.WithLabelValues("other").Inc()
 		return call{}, verdictRefuse, why
 	}
-	in.metrics.alerts.WithLabelValues(a.Status).Inc()
 	// What edgefleet itself raises asks for a person. A broad route must not
 	// turn one failed remediation into an endless row of them.
 	if a.Labels[labelAlertName] == contract.AlertRemediationFailed {
-		in.metrics.ignored.WithLabelValues(ignoredOwnAlert).Inc()
-		return call{}, verdictIgnore, nil
+		return call{}, verdictOwn, nil
 	}
 	route, ok := list.Match(a.Labels)
 	if !ok {
-		in.metrics.ignored.WithLabelValues(ignoredNoRoute).Inc()
-		return call{}, verdictIgnore, nil
+		return call{}, verdictNoRoute, nil
 	}
 	episode, why := episodeOf(a, route.DeviceLabel)
 	if why != nil {
@@ -128,7 +153,7 @@ func (in *intake) decide(a Alert, list routes.List) (call, verdict, *refusal) {
 	c := call{episode: episode}
 	if a.Status == statusResolved {
 		if c.resolvedAt = a.EndsAt; c.resolvedAt.IsZero() {
-			c.resolvedAt = in.now()
+			c.resolvedAt = now
 		}
 		return c, verdictCall, nil
 	}
@@ -213,6 +238,9 @@ func (in *intake) count(c call, happened bool, err error, s *Summary) {
 			in.metrics.startFailures.WithLabelValues(failureOf(err)).Inc()
 		}
 		return
+	}
+	if !signal && in.reconciler != nil {
+		in.reconciler.acknowledged(c.episode.WorkflowID())
 	}
 	switch {
 	case signal && happened:

@@ -21,6 +21,8 @@ type Message struct {
 	Receiver    string `json:"receiver"`
 	GroupKey    string `json:"groupKey"`
 	ExternalURL string `json:"externalURL"`
+	// GroupLabels are the labels by which Alertmanager grouped the alerts.
+	GroupLabels map[string]string `json:"groupLabels"`
 	// TruncatedAlerts counts alerts of the group that were left out because
 	// of the receiver's max_alerts.
 	TruncatedAlerts uint64  `json:"truncatedAlerts"`

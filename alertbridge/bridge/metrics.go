@@ -46,6 +46,9 @@ type metrics struct {
 	signals       *prometheus.CounterVec
 	reloads       *prometheus.CounterVec
 	reloadOK      prometheus.Gauge
+	rounds        *prometheus.CounterVec
+	roundFailed   prometheus.Gauge
+	reconciled    prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -76,6 +79,9 @@ func newMetrics() *metrics {
 		startTime:     histogram("start_duration_seconds", "Time that Temporal took to acknowledge, or not, a start."),
 		signals:       prometheus.NewCounterVec(counter("signals_total", "Resolved alerts passed on to their remediation, by result."), []string{"result"}),
 		reloads:       prometheus.NewCounterVec(counter("routes_reloads_total", "Reloads of the routes file, by result."), []string{"result"}),
+		rounds:        prometheus.NewCounterVec(counter("reconciliations_total", "Comparisons of the alerts that stand at Alertmanager with the remediations, by result."), []string{"result"}),
+		roundFailed:   gauge("reconciliation_failed", "1 while Alertmanager cannot be asked, or Temporal does not acknowledge what is missing; else 0."),
+		reconciled:    prometheus.NewCounter(counter("reconciled_starts_total", "Remediations started for alerts that stood at Alertmanager without one.")),
 		reloadOK:      gauge("routes_last_reload_successful", "Whether the last reload of the routes file succeeded."),
 	}
 	m.reloadOK.Set(1)
@@ -92,6 +98,7 @@ func newMetrics() *metrics {
 	initialise(m.startFailures, failureAway, failureRefused, failureNotAttempted)
 	initialise(m.signals, resultSent, resultNoWorkflow, resultFailed)
 	initialise(m.reloads, resultSuccess, resultFailed)
+	initialise(m.rounds, resultSuccess, resultFailed)
 	return m
 }
 
@@ -105,6 +112,7 @@ func (m *metrics) register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
 		m.messages, m.messageTime, m.inFlight, m.lastSuccess, m.alerts, m.ignored, m.refused, m.truncated,
 		m.starts, m.duplicates, m.startFailures, m.startTime, m.signals, m.reloads, m.reloadOK,
+		m.rounds, m.roundFailed, m.reconciled,
 	} {
 		if err := r.Register(c); err != nil {
 			return err

@@ -58,6 +58,8 @@ type AlertmanagerOptions struct {
 	// GroupWait, GroupInterval and RepeatInterval hold for every route;
 	// defaults 1 s, 2 s and 1 minute.
 	GroupWait, GroupInterval, RepeatInterval time.Duration
+	// MaxAlerts bounds a message to the bridge; 0 is what is shipped.
+	MaxAlerts int
 }
 
 func setDefault[T comparable](field *T, value T) {

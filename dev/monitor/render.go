@@ -191,6 +191,9 @@ func renderAlertmanager(dir string, o AlertmanagerOptions) (string, error) {
 	}
 	d := parse(alertmanager.ConfigFile, raw)
 	d.set("receivers[name=edgefleet].webhook_configs[0].url", o.BridgeURL)
+	if o.MaxAlerts > 0 {
+		d.set("receivers[name=edgefleet].webhook_configs[0].max_alerts", o.MaxAlerts)
+	}
 	for key, value := range map[string]time.Duration{
 		"group_wait":      o.GroupWait,
 		"group_interval":  o.GroupInterval,

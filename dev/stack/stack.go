@@ -187,10 +187,20 @@ func (s *Stack) startFleet(ctx context.Context) error {
 }
 
 func (s *Stack) startBridge(ctx context.Context) error {
-	b, err := bridge.New(bridge.Options{
+	o := bridge.Options{
 		Temporal: bridge.FromConn(s.conn), Logger: s.opts.Logger.Named("bridge"), Registry: newRegistry(),
 		Listen: s.opts.BridgeAddr,
-	})
+	}
+	if !s.opts.NoMonitoring {
+		// The bridge and Alertmanager each have to know where the other is.
+		addr, err := chosen(ctx, s.opts.AlertmanagerAddr)
+		if err != nil {
+			return err
+		}
+		s.opts.AlertmanagerAddr = addr
+		o.Alertmanagers, o.ReconcileEvery = []string{"http://" + addr}, 5*time.Second
+	}
+	b, err := bridge.New(o)
 	if err != nil {
 		return err
 	}
@@ -200,6 +210,15 @@ func (s *Stack) startBridge(ctx context.Context) error {
 	s.bridge = b
 	s.started("alertbridge", b.Stop)
 	return nil
+}
+
+// chosen gives an address with port 0 a port that is free now.
+func chosen(ctx context.Context, addr string) (string, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return "", fmt.Errorf("address of Alertmanager: %w", err)
+	}
+	return l.Addr().String(), l.Close()
 }
 
 func (s *Stack) startWorker(ctx context.Context) error {
