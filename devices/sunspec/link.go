@@ -300,8 +300,8 @@ func (cs *Curves) inForce(part string) (Value, error) {
 // canonical gives a value of the device the form of the given point. What is
 // outside its range is a value too: that it should not be there is drift.
 func canonical(given devices.Point, v devices.Value) (devices.Value, error) {
-	if s, ok := v.(string); ok && given.Type == devices.String && len(given.Columns) == 0 {
-		return s, nil
+	if text, ok := v.(string); ok && given.Type == devices.String {
+		return text, nil
 	}
 	given.Min, given.Max = nil, nil
 	return given.Canonical(v)

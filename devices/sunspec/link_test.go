@@ -106,6 +106,9 @@ func TestALinkAsksForEachModelOnce(t *testing.T) {
 	require.Equal(t, 2, read("121.WMax", "103.W", "121.VRef", "103.St"), "the models are remembered")
 	require.Equal(t, 2, read("705.curve.points", "705.curve.RspTms", "705.Ena"), "the points of a model with curves come with the curves")
 	require.Equal(t, 2, read("701.W"), "a long model is one call and its factors")
+	_, err := l.Read(t.Context(), givens(t, "121.VMin"))
+	require.Error(t, err)
+	require.Equal(t, discovery+1, read("121.WMax"), "after any error they are looked for anew")
 }
 
 func TestALinkUsesTheScaleFactorOfTheMoment(t *testing.T) {

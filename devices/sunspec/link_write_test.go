@@ -1,6 +1,7 @@
 package sunspec_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -135,6 +136,12 @@ func TestAWriteThatGoesWrongHalfwaySaysSo(t *testing.T) {
 		require.EqualError(t, err, "inv-07: adopt curve 2 of SunSpec model 705: rejected: the device says that it could not adopt the curve (before it, written: 121.WMax)")
 		require.Equal(t, []string{"121.WMax", "705.Crv2", "705.AdptCrvReq"}, p.order(), "nothing is enabled after that")
 	})
+	t.Run("what was as wanted is not said to have been written", func(t *testing.T) {
+		p := start(t, sunspecsim.Config{Kind: sunspecsim.KindInverter})
+		p.FailAdoption(true)
+		err := p.speaks(t).Write(t.Context(), []devices.Setting{want(t, "705.curve.RspTms", 5), want(t, "706.curve.RspTms", 20)})
+		require.EqualError(t, err, "inv-07: adopt curve 2 of SunSpec model 706: rejected: the device says that it could not adopt the curve")
+	})
 	t.Run("an adoption that does not end", func(t *testing.T) {
 		p := start(t, sunspecsim.Config{Kind: sunspecsim.KindInverter, AdoptDelay: time.Hour})
 		l := p.over(t, p.link, 30*time.Millisecond)
@@ -155,6 +162,16 @@ func TestAWriteThatGoesWrongHalfwaySaysSo(t *testing.T) {
 		require.Equal(t, devices.Indeterminate, devices.KindOf(err), "nothing of this request was sent, but much before it")
 		require.ErrorContains(t, err, "before it, written: 121.WMax, the curve of model 705")
 	})
+	for kind, want := range map[devices.Kind]devices.Kind{devices.Unreachable: devices.Indeterminate, devices.Auth: devices.Indeterminate,
+		devices.OwnPath: devices.Indeterminate, devices.Busy: devices.Busy, devices.Rejected: devices.Rejected} {
+		t.Run("a function that cannot be enabled in the end: "+string(kind), func(t *testing.T) {
+			p := start(t, sunspecsim.Config{Kind: sunspecsim.KindInverter, AdoptDelay: time.Millisecond})
+			cut := &cutLink{Link: p.link, kind: kind, cut: func(settings []devices.Setting) bool { return settings[0].Point.Name == "706.Ena" }}
+			err := p.over(t, cut, 10*time.Second).Write(t.Context(), three(t))
+			require.Equal(t, want, devices.KindOf(err))
+			require.ErrorContains(t, err, "before it, written: 121.WMax, the curve of model 705, the curve of model 706")
+		})
+	}
 	t.Run("a line that is cut before anything is written", func(t *testing.T) {
 		p := start(t, sunspecsim.Config{Kind: sunspecsim.KindInverter})
 		l := p.over(t, &cutLink{Link: p.link, cut: func([]devices.Setting) bool { return true }}, time.Second)
@@ -196,12 +213,13 @@ func TestAWriteThatGoesWrongHalfwaySaysSo(t *testing.T) {
 // cutLink fails a write before it is sent.
 type cutLink struct {
 	devices.Link
-	cut func([]devices.Setting) bool
+	kind devices.Kind // "": Unreachable
+	cut  func([]devices.Setting) bool
 }
 
 func (l *cutLink) Write(ctx context.Context, settings []devices.Setting) error {
 	if l.cut(settings) {
-		return &devices.Error{Kind: devices.Unreachable, Device: "inv-07", Op: "write", Err: errors.New("the line is cut")}
+		return &devices.Error{Kind: cmp.Or(l.kind, devices.Unreachable), Device: "inv-07", Op: "write", Err: errors.New("the line is cut")}
 	}
 	return l.Link.Write(ctx, settings)
 }

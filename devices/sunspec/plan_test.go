@@ -15,6 +15,13 @@ func TestWhatCannotBePlanned(t *testing.T) {
 	p := start(t, sunspecsim.Config{Kind: sunspecsim.KindInverter})
 	at, _ := p.chain.Find(705, 1)
 	want := sunspec.Wanted{Settings: map[string]any{"RspTms": 10}}
+	t.Run("a device that does not say what it was asked is adopting nothing", func(t *testing.T) {
+		require.NoError(t, p.Poke(devices.Holding, at.Address+1, 0xFFFF)) // AdptCrvReq
+		plan, err := p.chain.PlanCurve(t.Context(), p.link, "705", want)
+		require.NoError(t, err)
+		require.Equal(t, 2, plan.Slot)
+		require.NoError(t, p.Poke(devices.Holding, at.Address+1, 0))
+	})
 	t.Run("no curve may be written", func(t *testing.T) {
 		for _, slot := range []uint16{1, 2} {
 			require.NoError(t, p.Poke(devices.Holding, at.Address+13+slot*22+9, 1))

@@ -131,10 +131,13 @@ func (w *writing) plan(own []named, values []devices.Value) error {
 		return err
 	}
 	for i, p := range scalars {
-		s, err := place(p, mapping.Points[i], values[p.index])
+		mapped := mapping.Points[i]
+		mapped.Name = p.given.Name
+		held, err := fits(mapped, values[p.index])
 		if err != nil {
 			return w.fail(devices.Rejected, "write", err)
 		}
+		s := devices.Setting{Point: mapped, Value: held}
 		if w.enables(p, s) {
 			w.last = append(w.last, s)
 		} else {
@@ -165,21 +168,6 @@ func (w *writing) want(want *Wanted, p named, v devices.Value) error {
 	}
 	want.Tables[t.Name] = rows
 	return nil
-}
-
-// place turns a setting of the given point into one of the mapped point. What
-// the device holds has to read back as what was wanted.
-func place(p named, mapped devices.Point, v devices.Value) (devices.Setting, error) {
-	mapped.Name = p.given.Name
-	held, err := fits(mapped, v)
-	if err != nil {
-		return devices.Setting{}, err
-	}
-	back, err := canonical(p.given, held)
-	if err == nil && back != v {
-		err = fmt.Errorf("%s: %s would be %s on the device", p.given.Name, devices.FormatValue(v), devices.FormatValue(back))
-	}
-	return devices.Setting{Point: mapped, Value: held}, err
 }
 
 // enables says that a setting switches on a function with curves: this comes
