@@ -30,6 +30,7 @@ type Client struct {
 	stateFile string
 	state     state
 	devices   int
+	mix       string
 	http      *http.Client
 }
 
@@ -70,7 +71,7 @@ func Find(ctx context.Context, stateFile string) (*Client, error) {
 	if !hmac.Equal([]byte(got.Proof), []byte(proof(c.state.Token, nonce))) {
 		return nil, silent(fmt.Errorf("a stranger answers at %s", c.state.URL))
 	}
-	c.devices = got.Devices
+	c.devices, c.mix = got.Devices, got.Mix
 	return c, nil
 }
 
@@ -81,13 +82,16 @@ func (c *Client) PID() int { return c.state.PID }
 // the fleet lives.
 func (c *Client) URL() string { return c.state.URL }
 
-// Size is the number of feeders, which is what Options.Devices asked for.
+// Size is the number of devices, which is what Options.Devices asked for.
 func (c *Client) Size() int { return c.devices }
+
+// Mix says of what kinds they are, as Mix.String has it.
+func (c *Client) Mix() string { return c.mix }
 
 // Started is when the fleet's process began.
 func (c *Client) Started() time.Time { return c.state.Started }
 
-// Devices returns all devices: the feeders, then the outlets, each in order.
+// Devices returns all devices: those of the plant, then the outlets, each in order.
 func (c *Client) Devices(ctx context.Context) ([]Device, error) {
 	return fetch[[]Device](ctx, c, http.MethodGet, devicesPath, nil)
 }

@@ -23,13 +23,17 @@ import (
 // (1 to 8) that it hangs on; an outlet itself hangs on none.
 type Device struct {
 	sim.Status
+	// Class is that of the device's profile.
+	Class string `json:"class"`
+	Login
 	Outlet string `json:"outlet,omitempty"`
 	Port   int    `json:"port,omitempty"`
 }
 
-// Writes is what clients wrote to a device: a counter for each address that
-// was ever written, by table and address, and the last 256 words one by one,
-// oldest first.
+// Writes is what clients wrote to a device: a counter for each address, node,
+// file's setting or unit that was ever written, in order, and the last 256
+// writes one by one, oldest first. Method calls and orders to units count as
+// writes of the action that they are.
 type Writes struct {
 	Counters []sim.Counter `json:"counters"`
 	Log      []sim.Write   `json:"log"`
@@ -41,6 +45,7 @@ type (
 		PID     int       `json:"pid"`
 		Started time.Time `json:"started"`
 		Devices int       `json:"devices"`
+		Mix     string    `json:"mix,omitempty"`
 		Proof   string    `json:"proof"`
 	}
 	faultRequest struct {
@@ -140,7 +145,7 @@ func (f *Fleet) routes() http.Handler {
 	all := http.NewServeMux()
 	all.HandleFunc("GET "+helloPath, func(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusOK, hello{
-			PID: os.Getpid(), Started: f.started, Devices: f.o.Devices, Proof: proof(f.token, r.URL.Query().Get("nonce")),
+			PID: os.Getpid(), Started: f.started, Devices: f.o.Devices, Mix: f.o.Mix.String(), Proof: proof(f.token, r.URL.Query().Get("nonce")),
 		})
 	})
 	all.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -177,7 +182,9 @@ func (f *Fleet) on(do func(*member, *http.Request) error) http.HandlerFunc {
 	}
 }
 
-func (m *member) device() Device { return Device{Status: m.Status(), Outlet: m.outlet, Port: m.port} }
+func (m *member) device() Device {
+	return Device{Status: m.Status(), Class: m.class, Login: m.login, Outlet: m.outlet, Port: m.port}
+}
 
 func decode(r *http.Request, into any) error {
 	d := json.NewDecoder(http.MaxBytesReader(nil, r.Body, 1<<16))

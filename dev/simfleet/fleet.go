@@ -25,9 +25,14 @@ const MaxDevices = 5000
 
 // Options say what fleet to simulate. Zero durations are sim's defaults.
 type Options struct {
-	// Devices is the number of feeders, 1 to MaxDevices. Outlets come on top,
+	// Devices is the number of devices, 1 to MaxDevices. Outlets come on top,
 	// one for each eight.
 	Devices int
+	// Mix says of what kinds they are; the zero Mix is feeders alone.
+	Mix Mix
+	// CredentialsDir is where the log-ins of a mixed fleet are, and made where
+	// there are none (empty: the folder credentials beside the state file).
+	CredentialsDir string
 	// StateFile is where the process says how it is reached.
 	StateFile string
 	// Boot, Init and Off are the phases of a power cycle: dark after the
@@ -57,29 +62,24 @@ func (o *Options) complete() error {
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
 	}
+	if o.CredentialsDir == "" {
+		o.CredentialsDir = filepath.Join(filepath.Dir(o.StateFile), "credentials")
+	}
 	return nil
 }
 
-// DeviceID returns the ID of feeder i, counted from 1: edge-001.
+// DeviceID returns the ID of device i, counted from 1: edge-001.
 func DeviceID(i int) string { return fmt.Sprintf("edge-%03d", i) }
 
 // OutletID returns the ID of outlet i, counted from 1: switch-01.
 func OutletID(i int) string { return fmt.Sprintf("switch-%02d", i) }
 
-// member is a device of the fleet, with the outlet and port that it hangs on.
-type member struct {
-	*sim.Device
-	id     string
-	outlet string
-	port   int
-	close  func() error
-}
-
 // Fleet is a running simulated fleet.
 type Fleet struct {
 	o       Options
 	unlock  func()
-	members []*member // feeders, then outlets, each in order
+	keys    *keys     // nil in a fleet of feeders alone
+	members []*member // devices, then outlets, each in order
 	byID    map[string]*member
 	// absent remembers the devices that an earlier, larger fleet had.
 	absent  map[string]deviceMemory
@@ -152,6 +152,11 @@ func Start(o Options) (f *Fleet, err error) {
 	if err != nil {
 		return f, err
 	}
+	if o.Mix != (Mix{}) {
+		if f.keys, err = openKeys(f.o); err != nil {
+			return f, err
+		}
+	}
 	if err := f.startMembers(remembered.Devices); err != nil {
 		return f, err
 	}
@@ -172,51 +177,39 @@ func Start(o Options) (f *Fleet, err error) {
 // startMembers starts all devices: first those that have an address to go
 // back to, so that none of the others is given it.
 func (f *Fleet) startMembers(remembered map[string]deviceMemory) error {
+	profiles := f.o.Mix.profiles(f.o.Devices)
 	outlets := (f.o.Devices + sim.Ports - 1) / sim.Ports
 	f.members = make([]*member, f.o.Devices+outlets)
-	feeders := f.members[:f.o.Devices]
-	power := make([]*sim.Outlet, outlets)
 	for _, known := range []bool{true, false} {
-		for i := range feeders {
-			id := DeviceID(i + 1)
+		for i := range f.members {
+			id, profile := f.memberAt(i, profiles)
 			past, ok := remembered[id]
 			if ok != known {
 				continue
 			}
-			m := &member{id: id, outlet: OutletID(i/sim.Ports + 1), port: i%sim.Ports + 1}
-			model, err := sim.FeederRTU(id)
+			m, err := f.startMember(id, profile, past)
 			if err != nil {
 				return err
 			}
-			m.Device, err = onAddress(f, m.id, past, func(cfg sim.Config) (*sim.Device, error) {
-				cfg.Model = model
-				return sim.Start(cfg)
-			})
-			if err != nil {
-				return err
-			}
-			m.close = m.Close
-			feeders[i] = m
-		}
-		for i := range power {
-			m := &member{id: OutletID(i + 1)}
-			past, ok := remembered[m.id]
-			if ok != known {
+			f.members[i] = m
+			if f.o.Mix == (Mix{}) || i >= f.o.Devices {
 				continue
 			}
-			outlet, err := onAddress(f, m.id, past, func(cfg sim.Config) (*sim.Outlet, error) {
-				return sim.StartOutlet(cfg, f.o.Off)
-			})
-			if err != nil {
-				return err
+			if !ok && i%driftsEvery == driftsFirst {
+				if err := m.Break(sim.FaultDrift, false); err != nil {
+					return err
+				}
 			}
-			m.Device, m.close = outlet.Device, outlet.Close
-			power[i] = outlet
-			f.members[f.o.Devices+i] = m
 		}
 	}
-	for i, m := range feeders {
-		if err := power[i/sim.Ports].Connect(m.port, m.Device); err != nil {
+	for i, m := range f.members[:f.o.Devices] {
+		outlet := f.members[f.o.Devices+i/sim.Ports]
+		m.outlet, m.port = outlet.id, i%sim.Ports+1
+		power, ok := outlet.simulated.(*sim.Outlet)
+		if !ok {
+			return fmt.Errorf("%s gives no power", outlet.id)
+		}
+		if err := power.Connect(m.port, m); err != nil {
 			return err
 		}
 	}
@@ -228,20 +221,12 @@ func (f *Fleet) startMembers(remembered map[string]deviceMemory) error {
 	return nil
 }
 
-// onAddress starts a device where it was, or elsewhere when that is taken.
-func onAddress[D any](f *Fleet, id string, past deviceMemory, start func(sim.Config) (D, error)) (D, error) {
-	cfg := sim.Config{
-		ID: id, Address: past.Address, Memory: past.Memory, Boot: f.o.Boot, Init: f.o.Init, MaxClients: f.o.MaxClients,
-		OnChange: func() { f.dirty.Store(true) }, Logger: f.o.Logger,
+// memberAt returns the ID and the profile of the i-th member.
+func (f *Fleet) memberAt(i int, profiles []string) (id, profile string) {
+	if i < f.o.Devices {
+		return DeviceID(i + 1), profiles[i]
 	}
-	d, err := start(cfg)
-	if errors.Is(err, syscall.EADDRINUSE) && past.Address != "" {
-		f.o.Logger.Warn("the address of a simulated device is taken; it gets another one",
-			zap.String("device", id), zap.String("address", past.Address))
-		cfg.Address = ""
-		d, err = start(cfg)
-	}
-	return d, err
+	return OutletID(i - f.o.Devices + 1), outletProfile
 }
 
 // URL is the base of the control API.
@@ -279,7 +264,12 @@ func (f *Fleet) save() error {
 		m.Devices[id] = past
 	}
 	for _, x := range f.members {
-		m.Devices[x.id] = deviceMemory{Address: x.Addr(), Memory: x.Memory()}
+		past, err := x.remember()
+		if err != nil {
+			f.dirty.Store(true)
+			return err
+		}
+		m.Devices[x.id] = past
 	}
 	if err := writeJSON(memoryFile(f.o.StateFile), m); err != nil {
 		f.dirty.Store(true)
@@ -293,7 +283,7 @@ func (f *Fleet) closeMembers() error {
 	var errs []error
 	for i := len(f.members) - 1; i >= 0; i-- {
 		if m := f.members[i]; m != nil {
-			errs = append(errs, m.close())
+			errs = append(errs, m.Close())
 		}
 	}
 	return errors.Join(errs...)

@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"time"
-
-	"edgefleet/devices/sim"
 )
 
 // state is what the living process says of itself in the state file.
@@ -40,7 +38,9 @@ type memory struct {
 
 type deviceMemory struct {
 	Address string `json:"address"`
-	sim.Memory
+	Profile string `json:"profile"`
+	// Memory is what the simulator of that profile remembers.
+	Memory json.RawMessage `json:"memory"`
 }
 
 func readMemory(stateFile string) (memory, error) {
