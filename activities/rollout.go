@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"go.temporal.io/sdk/activity"
 
@@ -122,21 +121,21 @@ func (a *Activities) rolloutLeft(ctx context.Context, in contract.RolloutLeftInp
 	return out, nil
 }
 
-// healthyOf returns devices of the wave that have the new settings and count as
-// healthy.
+// healthyOf returns devices of the wave that have the new settings and were
+// healthy with them.
 func (a *Activities) healthyOf(ctx context.Context, r store.Rollout, in contract.RolloutLeftInput, limit int) (contract.RolloutLeft, error) {
 	rows, err := a.deps.Store.PlanDevices(ctx, store.PlanDeviceQuery{PlanID: r.PlanID, Wave: &in.UpTo, After: in.After, Limit: limit})
 	if err != nil || len(rows) == 0 {
 		return contract.RolloutLeft{Devices: []contract.RolloutRef{}}, err
 	}
-	became := map[string]string{}
+	became := map[string]store.RolloutDevice{}
 	for after := in.After; ; {
 		page, err := a.deps.Store.RolloutDevices(ctx, store.RolloutDeviceQuery{RolloutID: r.RolloutID, After: after, Limit: 1000})
 		if err != nil {
 			return contract.RolloutLeft{}, err
 		}
 		for _, d := range page {
-			became[d.DeviceID] = d.State
+			became[d.DeviceID] = d
 		}
 		if len(page) < 1000 || page[len(page)-1].DeviceID >= rows[len(rows)-1].DeviceID {
 			break
@@ -145,7 +144,9 @@ func (a *Activities) healthyOf(ctx context.Context, r store.Rollout, in contract
 	}
 	out := contract.RolloutLeft{Devices: []contract.RolloutRef{}}
 	for _, d := range rows {
-		if slices.Contains([]string{contract.DeviceHealthy, contract.DeviceAlready}, became[d.DeviceID]) {
+		// A device that was healthy once has its assignment, also when a look
+		// found it otherwise since.
+		if now := became[d.DeviceID]; now.EndedAt != nil && now.Assigned {
 			out.Devices = append(out.Devices, contract.RolloutRef{DeviceRef: contract.DeviceRef{ID: d.DeviceID, Site: d.Site, Region: d.Region}})
 		}
 	}

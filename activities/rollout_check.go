@@ -2,6 +2,8 @@ package activities
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"sync"
 
@@ -105,4 +107,20 @@ func (a *Activities) checkMetric(ctx context.Context, in contract.CheckMetricInp
 		return contract.MetricVerdict{}, transient(contract.ErrUnreachable, err)
 	}
 	return contract.MetricVerdict{Verdict: string(v), Detail: clip(detail, maxListed)}, nil
+}
+
+// readRunbook brings the runbook of a check. It takes no lease, so that the
+// runbook can look at the device and change nothing.
+func (a *Activities) readRunbook(_ context.Context, in contract.ReadRunbookInput) (contract.BeginResult, error) {
+	declared := a.deps.Operator().Fleet()
+	d, _, err := declared.Device(in.DeviceID)
+	if err != nil {
+		return contract.BeginResult{}, err
+	}
+	source, err := runbookSource(declared, in.Runbook)
+	if err != nil {
+		return contract.BeginResult{}, permanent(contract.ErrConfig, err)
+	}
+	hash := sha256.Sum256([]byte(source))
+	return contract.BeginResult{Device: wireDevice(d), Source: source, Hash: hex.EncodeToString(hash[:]), Revision: declared.Revision()}, nil
 }

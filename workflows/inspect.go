@@ -42,6 +42,12 @@ func inspect(ctx workflow.Context, in contract.InspectInput, out *contract.Inspe
 		return ask(ctx, in, contract.TaskQueue, in.Registry, &out.Registry)
 	case contract.AskDriftReport:
 		return ask(ctx, in, contract.TaskQueue, in.Evidence, &out.Evidence)
+	case contract.AskRolloutList:
+		return ask(ctx, in, contract.TaskQueue, in.Rollout, &out.Rollouts)
+	case contract.AskRolloutPlan:
+		return ask(ctx, in, contract.TaskQueue, in.Rollout, &out.RolloutPlan)
+	case contract.AskRolloutDevices:
+		return ask(ctx, in, contract.TaskQueue, in.Rollout, &out.RolloutDevices)
 	}
 	return temporal.NewNonRetryableApplicationError(
 		fmt.Sprintf("unknown question %q: the worker may be older than the command line", in.Question), contract.ErrNotFound, nil)

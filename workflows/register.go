@@ -22,5 +22,12 @@ func Register(r worker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(Onboard, workflow.RegisterOptions{Name: contract.WorkflowOnboard})
 	r.RegisterWorkflowWithOptions(Decommission, workflow.RegisterOptions{Name: contract.WorkflowDecommission})
 	r.RegisterWorkflowWithOptions(DriftScan, workflow.RegisterOptions{Name: contract.WorkflowDriftScan})
+	wave := func(ctx workflow.Context, in contract.RolloutWaveInput) (contract.WaveProgress, error) {
+		return RolloutWave(ctx, in, programs)
+	}
+	r.RegisterWorkflowWithOptions(PlanRollout, workflow.RegisterOptions{Name: contract.WorkflowPlanRollout})
+	r.RegisterWorkflowWithOptions(Rollout, workflow.RegisterOptions{Name: contract.WorkflowRollout})
+	r.RegisterWorkflowWithOptions(wave, workflow.RegisterOptions{Name: contract.WorkflowRolloutWave})
+	r.RegisterWorkflowWithOptions(Rollback, workflow.RegisterOptions{Name: contract.WorkflowRollback})
 	r.RegisterWorkflowWithOptions(Inspect, workflow.RegisterOptions{Name: contract.WorkflowInspect})
 }

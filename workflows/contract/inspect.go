@@ -48,6 +48,10 @@ type InspectResult struct {
 	Evidence  *EvidencePage   `json:"evidence,omitempty"`
 
 	Fingerprint *FingerprintReport `json:"fingerprint,omitempty"`
+
+	Rollouts       []RolloutSummary   `json:"rollouts,omitempty"`
+	RolloutPlan    *RolloutPlanPage   `json:"rollout_plan,omitempty"`
+	RolloutDevices *RolloutDevicePage `json:"rollout_devices,omitempty"`
 }
 
 // DeviceQuery selects devices: one by ID, or a page of a list in the order of

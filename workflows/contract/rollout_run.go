@@ -27,6 +27,8 @@ const (
 	ActivityCheckRollout = "check_rollout_devices"
 	// ActivityCheckMetric evaluates a PromQL expression.
 	ActivityCheckMetric = "check_metric"
+	// ActivityReadRunbook brings the runbook of a check.
+	ActivityReadRunbook = "read_runbook"
 	// ActivityRolloutCalendar says when devices may be written.
 	ActivityRolloutCalendar = "rollout_calendar"
 	// ActivityRolloutTally counts what became of the devices, by wave.
@@ -368,6 +370,13 @@ type CheckMetricInput struct {
 type MetricVerdict struct {
 	Verdict string `json:"verdict"`
 	Detail  string `json:"detail"`
+}
+
+// ReadRunbookInput is the input of ActivityReadRunbook; its result is a
+// BeginResult without a lease and an incident.
+type ReadRunbookInput struct {
+	DeviceID string     `json:"device_id"`
+	Runbook  RunbookRef `json:"runbook"`
 }
 
 // CalendarInput is the input of ActivityRolloutCalendar.

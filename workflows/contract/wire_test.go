@@ -47,7 +47,7 @@ func wire() map[string]any {
 		RolloutControl{}, RolloutInput{}, RolloutState{}, BegunRollout{}, RolloutProgress{}, WaveStatus{}, RolloutWaveInput{}, WaveState{},
 		WaveProgress{}, RolloutFinding{}, BeginRolloutInput{}, NoteRolloutInput{}, RolloutLeftInput{}, RolloutLeft{}, RolloutRef{},
 		RollOutDeviceInput{}, DeviceVerdict{}, SettleDeviceInput{}, CheckRolloutInput{}, CheckRolloutResult{}, CheckMetricInput{},
-		MetricVerdict{}, CalendarInput{}, CalendarResult{}, Opening{}, RolloutTallyInput{}, RolloutTally{}, WaveTally{}, TryAgainInput{}, TryAgainResult{}, RollbackInput{}, RollbackState{},
+		MetricVerdict{}, CalendarInput{}, CalendarResult{}, Opening{}, ReadRunbookInput{}, RolloutTallyInput{}, RolloutTally{}, WaveTally{}, TryAgainInput{}, TryAgainResult{}, RollbackInput{}, RollbackState{},
 		RollbackProgress{}, RollBackDeviceInput{}, RolloutQuery{}, RolloutSummary{}, RolloutPlanPage{}, RolloutDevicePage{}, RolloutDevice{},
 		Trust{}, TriedDevice{}, FingerprintReport{},
 	} {
