@@ -34,6 +34,12 @@ func TestAlertsGoToTheRightReceiver(t *testing.T) {
 			[]string{"alertname=" + contract.AlertRemediationFailed, "device_id=edge-001", "severity=critical"}, "on-call"},
 		"a dead worker is for people": {
 			[]string{"alertname=EdgeWorkerDown", "worker=worker:9464"}, "on-call"},
+		"a dark site is for people": {
+			[]string{"alertname=EdgeSiteOffline", "site=substation-7", "region=us-east-1"}, "on-call"},
+		"a spent budget is for people": {
+			[]string{"alertname=SLOBudgetBurn", "severity=warning"}, "on-call"},
+		"unauthorised drift is for people": {
+			[]string{"alertname=EdgeDriftUnauthorised", "region=us-east-1"}, "on-call"},
 		"an alert that nobody claims is for people": {
 			[]string{"alertname=DiskFull", "instance=db-1"}, "on-call"},
 		"a name that only begins like ours is for people": {
