@@ -89,9 +89,22 @@ func End(ctx context.Context) error {
 	return context.DeadlineExceeded
 }
 
-// TakeSlot waits for leave to open a connection, within a bound context. The
-// slot goes back with GiveSlot, when the connection is closed.
+// TakeSlot waits for leave to open a connection, within a bound context; a pool
+// that is shut gives none. The slot goes back with GiveSlot, when the connection
+// is closed.
 func (p *Pool[L]) TakeSlot(ctx context.Context) error {
+	if err := p.waitForSlot(ctx); err != nil {
+		return fmt.Errorf("waiting for one of the other connections to close: %w", err)
+	}
+	// The end of the pool frees slots, and one of these may come before it.
+	if p.base.Err() != nil {
+		p.GiveSlot()
+		return ErrClosed
+	}
+	return nil
+}
+
+func (p *Pool[L]) waitForSlot(ctx context.Context) error {
 	if p.slots.TryAcquire(1) {
 		return nil
 	}
@@ -101,7 +114,7 @@ func (p *Pool[L]) TakeSlot(ctx context.Context) error {
 	defer p.wanting.Add(-1)
 	p.makeRoom()
 	if p.slots.Acquire(ctx, 1) != nil {
-		return fmt.Errorf("waiting for one of the other connections to close: %w", End(ctx))
+		return End(ctx)
 	}
 	return nil
 }
