@@ -1,5 +1,8 @@
 // Package sample is the fleet directory that make dev and make demo run: a
-// baseline, the runbooks, and a declaration of the simulated devices.
+// baseline for each kind of device, the runbooks, and a declaration of the
+// simulated devices. Nothing in it is trusted on first use: the fingerprints of
+// the devices that have one are declared. Passwords and keys stand elsewhere,
+// in the credentials folder of package simfleet.
 package sample
 
 import (
@@ -10,6 +13,8 @@ import (
 	"path/filepath"
 
 	"go.yaml.in/yaml/v3"
+
+	"edgefleet/dev/simfleet"
 )
 
 //go:embed fleet
@@ -21,6 +26,24 @@ type Device struct {
 	// ResetDevice and ResetAction say what resets its network path; empty for
 	// the outlets themselves.
 	ResetDevice, ResetAction string
+	// Credentials names the folder of the log-in of a device that has one.
+	Credentials string
+	// Thumbprint and ApplicationURI are what an OPC UA server is known by.
+	Thumbprint, ApplicationURI string
+	// HostKey is the fingerprint that a gateway is known by.
+	HostKey string
+}
+
+// Of returns the declaration of a device of the simulated fleet.
+func Of(d simfleet.Device) Device {
+	out := Device{
+		ID: d.ID, Profile: d.Profile, Class: d.Class, Address: d.Address, Credentials: d.Credentials,
+		Thumbprint: d.Thumbprint, ApplicationURI: d.ApplicationURI, HostKey: d.HostKey,
+	}
+	if d.Outlet != "" {
+		out.ResetDevice, out.ResetAction = d.Outlet, fmt.Sprintf("cycle-port-%d", d.Port)
+	}
+	return out
 }
 
 // regions of the sample; devices alternate between them by outlet, because a
@@ -60,7 +83,19 @@ type (
 		Address      string            `yaml:"address"`
 		NetworkReset map[string]string `yaml:"network_reset,flow,omitempty"`
 		Labels       map[string]string `yaml:"labels,flow,omitempty"`
-		Exception    string            `yaml:"plaintext_exception"`
+		Credentials  string            `yaml:"credentials,omitempty"`
+		OPCUA        *opcuaDecl        `yaml:"opcua,flow,omitempty"`
+		SSH          *sshDecl          `yaml:"ssh,flow,omitempty"`
+		Exception    string            `yaml:"plaintext_exception,omitempty"`
+	}
+	opcuaDecl struct {
+		Policy         string `yaml:"policy"`
+		Mode           string `yaml:"mode"`
+		Thumbprint     string `yaml:"thumbprint"`
+		ApplicationURI string `yaml:"application_uri"`
+	}
+	sshDecl struct {
+		HostKeys []string `yaml:"host_keys,flow"`
 	}
 )
 
@@ -105,9 +140,17 @@ func declare(i int, d Device) deviceDecl {
 	}
 	out := deviceDecl{
 		ID: d.ID, Class: d.Class, Profile: d.Profile, Address: d.Address,
-		Site:      fmt.Sprintf("substation-%d", n),
-		Region:    regions[n%len(regions)],
-		Exception: "simulated on loopback",
+		Site:        fmt.Sprintf("substation-%d", n),
+		Region:      regions[n%len(regions)],
+		Credentials: d.Credentials,
+	}
+	switch {
+	case d.Thumbprint != "":
+		out.OPCUA = &opcuaDecl{Policy: "Basic256Sha256", Mode: "SignAndEncrypt", Thumbprint: d.Thumbprint, ApplicationURI: d.ApplicationURI}
+	case d.HostKey != "":
+		out.SSH = &sshDecl{HostKeys: []string{d.HostKey}}
+	default:
+		out.Exception = "simulated on loopback"
 	}
 	if d.ResetDevice != "" {
 		out.NetworkReset = map[string]string{"device": d.ResetDevice, "action": d.ResetAction}
