@@ -10,7 +10,7 @@ import (
 
 // maxShownValue bounds a value that is shown and not restored from, in bytes: a
 // line of a file, or the text of a curve.
-const maxShownValue = 1 << 10
+const maxShownValue = 512
 
 func settingDrifts(list []fleet.SettingDrift) []contract.SettingDrift {
 	out := make([]contract.SettingDrift, len(list))

@@ -97,8 +97,9 @@ func (o *onboarding) tried(devices []contract.DeviceRef) (out []contract.TriedDe
 // comes back as a result, and gets another turn from done; what went wrong
 // after that is retried in place, because the journal of what was begun is the
 // activity's. One attempt may write twice, there and back, and a write to a
-// host takes minutes when its services restart slowly. The rest of the time is
-// for a region without a worker.
+// host takes minutes when its services restart slowly: the attempts are spread
+// over nine, because a device is nobody's until the deadline of a write whose
+// fate is not known. The rest of the time is for a region without a worker.
 func (o *onboarding) start(ctx workflow.Context, d contract.DeviceRef) workflow.Future {
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:              contract.RegionQueue(d.Region),
@@ -108,7 +109,7 @@ func (o *onboarding) start(ctx workflow.Context, d contract.DeviceRef) workflow.
 		WaitForCancellation:    true,
 		Summary:                "onboard " + d.ID,
 		RetryPolicy: &temporal.RetryPolicy{
-			InitialInterval: 500 * time.Millisecond, MaximumInterval: 30 * time.Second, MaximumAttempts: 10,
+			InitialInterval: 500 * time.Millisecond, MaximumInterval: 30 * time.Second, MaximumAttempts: 25,
 		},
 	})
 	return workflow.ExecuteActivity(ctx, contract.ActivityOnboard, contract.OnboardDeviceInput{

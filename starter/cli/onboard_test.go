@@ -100,6 +100,13 @@ func TestOnATerminalTheProgressIsWrittenOver(t *testing.T) {
 	require.NotContains(t, s.out.String(), "\x1b")
 }
 
+func TestDevicesThatAreOutOfReachAreSaidToBeTriedAgain(t *testing.T) {
+	f := &fakeTemporal{onboarded: onboarded(), onboards: []contract.OnboardProgress{{Total: 10, Done: 8, Waiting: 2, Began: at(0), Revision: "r"}, onboarded()}}
+	s := onboarding(t, f)
+	require.Zero(t, s.run("onboard", "--all"))
+	require.Contains(t, s.err.String(), "8 of 10 devices, 0 failed, 2 out of reach and tried again")
+}
+
 func TestElsewhereTheProgressIsALineNowAndThen(t *testing.T) {
 	f := &fakeTemporal{onboarded: onboarded(), onboards: slices.Repeat(looks(onboarded())[1:3], 20)}
 	f.onboards = append(f.onboards, onboarded())

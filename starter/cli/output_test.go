@@ -84,6 +84,12 @@ func TestADiffIsColouredOnATerminalOnly(t *testing.T) {
 	s := newSession(t, &fakeTemporal{})
 	s.options.Colour = true
 	s.golden("device-drift-coloured", "device", "drift", "edge-003")
+	gateway := newSession(t, answering(func(out *contract.InspectResult) {
+		out.Drift = &contract.DriftReport{DeviceID: "gw-1", Baseline: "gateways", Version: "3", Checked: 1, Drifted: []contract.SettingDrift{{
+			Setting: "edge_config", Want: "sha256:aa (9 bytes)", Got: "sha256:bb (9 bytes)", Diff: "--- baseline /f\n+++ device /f\n@@ -1,2 +1,2 @@\n poll: 10\n-a: 1\n+a: 2\n"}}}
+	}))
+	gateway.options.Colour = true
+	gateway.golden("device-drift-file-coloured", "device", "drift", "gw-1")
 
 	env := func(pairs ...string) func(string) string {
 		return func(name string) string {
