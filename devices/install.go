@@ -92,7 +92,7 @@ func (i Installation) Reverts() bool {
 	case i.Host != nil:
 		return i.Host.Rollback != nil
 	case i.OPCUA != nil:
-		return i.OPCUA.Rollback != nil
+		return i.OPCUA.Rollback != nil || i.OPCUA.Update != nil && i.OPCUA.Fallback
 	case i.Mailbox != nil:
 		return i.Mailbox.Rollback != 0
 	}
@@ -155,6 +155,9 @@ type NodeInstall struct {
 	// Update is an object of SoftwareUpdateType (OPC 10000-100, section 8),
 	// whose parts are found by their names. Then all else is nil.
 	Update *NodeAddress
+	// Fallback says that the server keeps what it ran before as its fallback
+	// version, and installs that again when it is told to.
+	Fallback bool
 	// File is an object of FileType (OPC 10000-20, section 4.2) that takes the
 	// artifact.
 	File *NodeAddress

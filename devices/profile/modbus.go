@@ -64,7 +64,7 @@ func modbusFile() strictyaml.Shape {
 			Where(strictyaml.Rule{If: "table", Only: []strictyaml.Field{strictyaml.May("table", strictyaml.WordOf("", "coil", "holding"))}}),
 		measurement: point,
 		action:      modbusAction(),
-	}, sunSpecFlag())
+	}, sunSpecFlag(), mailboxField())
 }
 
 // registerRules say what points in bits and in registers state.

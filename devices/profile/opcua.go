@@ -58,23 +58,28 @@ func opcuaFile() strictyaml.Shape {
 	quirks := strictyaml.MappingOf("What the model does differently from the standard", gapField())
 	pulse := strictyaml.MappingOf("The one write that does it", nodePlaceFields()...).With(strictyaml.Need("value", strictyaml.ScalarOf("What is written"))).
 		Where(nodeRules()...)
-	identifier := func(doc string) strictyaml.Shape { return strictyaml.Matching(doc, nodeText) }
-	argument := strictyaml.MappingOf("An input argument",
-		strictyaml.May("name", strictyaml.TextOf("Names the argument in errors")),
-		strictyaml.Need("type", strictyaml.WordOf("The argument's exact type", argumentTypes()...)),
-		strictyaml.Need("value", strictyaml.ScalarOf("What is handed over")))
-	call := strictyaml.MappingOf("The method that does it",
-		strictyaml.Need("object", identifier("The object that has the method")),
-		strictyaml.Need("method", identifier("The method")),
-		namespaceField("The URI of the namespace of both; the profile's own unless stated"),
-		strictyaml.May("args", strictyaml.ListOf("The input arguments, in the method's order", argument)))
 	return file(&quirks, sections{
 		identity:    point.With(equalsField()),
 		setting:     point.With(boundFields()...).With(volatileField(), secretField()),
 		measurement: point,
 		action: strictyaml.MappingOf("What the device can be told to do", actionName()...).
-			With(strictyaml.May("call", call), strictyaml.May("pulse", pulse)).With(confirmFields()...).One("call", "pulse"),
-	}, namespaceField("The URI of the namespace of all nodes that state none; the standard one unless stated"))
+			With(strictyaml.May("call", callShape("The method that does it")), strictyaml.May("pulse", pulse)).With(confirmFields()...).One("call", "pulse"),
+	}, namespaceField("The URI of the namespace of all nodes that state none; the standard one unless stated"), nodeInstallField())
+}
+
+func identifierShape(doc string) strictyaml.Shape { return strictyaml.Matching(doc, nodeText) }
+
+// callShape is a method with its arguments.
+func callShape(doc string) strictyaml.Shape {
+	argument := strictyaml.MappingOf("An input argument",
+		strictyaml.May("name", strictyaml.TextOf("Names the argument in errors")),
+		strictyaml.Need("type", strictyaml.WordOf("The argument's exact type", argumentTypes()...)),
+		strictyaml.Need("value", strictyaml.ScalarOf("What is handed over")))
+	return strictyaml.MappingOf(doc,
+		strictyaml.Need("object", identifierShape("The object that has the method")),
+		strictyaml.Need("method", identifierShape("The method")),
+		namespaceField("The URI of the namespace of both; the profile's own unless stated"),
+		strictyaml.May("args", strictyaml.ListOf("The input arguments, in the method's order", argument)))
 }
 
 // nodes reads the points of OPC UA servers.
@@ -167,10 +172,18 @@ func validIdentifier(text string) bool {
 }
 
 func (n nodes) call(m strictyaml.Map, a *Action) {
+	if method := n.method(m, "call"); method != nil {
+		run(a, devices.Point{Method: method})
+	}
+}
+
+// method reads a method in a field, and returns nil where there is none, or
+// with a problem.
+func (n nodes) method(m strictyaml.Map, key string) *devices.MethodAddress {
 	before := len(n.f.Problems())
-	cm, ok := m.Mapping("call")
+	cm, ok := m.Mapping(key)
 	if !ok {
-		return
+		return nil
 	}
 	method := &devices.MethodAddress{Namespace: n.reader.namespace(cm, n.namespace), Object: n.identifier(cm, "object"), Method: n.identifier(cm, "method")}
 	for i, am := range cm.Mappings("args") {
@@ -178,9 +191,10 @@ func (n nodes) call(m strictyaml.Map, a *Action) {
 			method.Args = append(method.Args, arg)
 		}
 	}
-	if len(n.f.Problems()) == before {
-		run(a, devices.Point{Method: method})
+	if len(n.f.Problems()) > before {
+		return nil
 	}
+	return method
 }
 
 func (n nodes) argument(m strictyaml.Map, i int) (devices.MethodArgument, bool) {

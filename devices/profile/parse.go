@@ -40,6 +40,7 @@ func Parse(file string, data []byte) (*Profile, strictyaml.Problems) {
 	r.conditions(root)
 	r.actions(root)
 	r.roles(root)
+	r.install(root)
 	r.overlaps()
 	if len(f.Problems()) > 0 {
 		return nil, f.Problems()
@@ -58,6 +59,8 @@ type protocol interface {
 	more(root strictyaml.Map)
 	// action reads what an action does.
 	action(m strictyaml.Map, a *Action)
+	// install reads how software is installed.
+	install(m strictyaml.Map, i *devices.Installation)
 }
 
 // reader carries what the parts of a profile have to know of each other.

@@ -64,7 +64,9 @@ type Profile struct {
 	RestartAction string
 	// Firmware is the identity point that is the firmware's version, or "".
 	Firmware string
-	Quirks   Quirks
+	// Install says how software is installed on the model; nil is not at all.
+	Install *devices.Installation
+	Quirks  Quirks
 	// File is where the profile stands.
 	File string
 }

@@ -62,7 +62,7 @@ func TestTheFixtureOfWhichTheBadOnesAreMadeIsGood(t *testing.T) {
 
 // TestAGoodProfileIsReadAsItSays holds what each flavour of profile becomes.
 func TestAGoodProfileIsReadAsItSays(t *testing.T) {
-	for _, name := range []string{"good-opcua", "good-ssh", "good-sunspec"} {
+	for _, name := range []string{"good-opcua", "good-ssh", "good-sunspec", "good-install-ssh", "good-install-opcua", "good-install-modbus"} {
 		t.Run(name, func(t *testing.T) {
 			data, err := os.ReadFile("testdata/" + name + ".yaml")
 			require.NoError(t, err)

@@ -77,7 +77,7 @@ func sshFile() strictyaml.Shape {
 		measurement: point(reading, "mode", "sshd", "service", "line", "fact", "output"),
 		action: strictyaml.MappingOf("What the device can be told to do", actionName()...).
 			With(strictyaml.Need("run", strictyaml.Matching("The command that does it", nameText))),
-	}, strictyaml.May("commands", commandsShape()))
+	}, strictyaml.May("commands", commandsShape()), hostInstallField())
 }
 
 // besideHost are the fields that only some points of a host can have.

@@ -45,6 +45,7 @@ var beyond = map[string][]string{
 		"opcua-one-node-twice", "ssh-one-place-twice", "ssh-one-file-with-two-validations", "ssh-no-commands-at-all",
 		"ssh-unknown-command", "ssh-unknown-command-of-an-action", "ssh-unknown-command-of-an-output",
 		"ssh-candidate-where-there-is-none", "ssh-validation-without-candidate",
+		"install-without-a-version", "install-version-that-may-not-change", "install-unknown-command", "install-restart-with-a-candidate",
 	},
 	"the type of another point": {
 		"at-least-on-an-enum", "condition-with-an-impossible-value", "ssh-at-least-on-a-text", "ssh-health-that-cannot-be",
@@ -52,14 +53,16 @@ var beyond = map[string][]string{
 	"sums and comparisons": {
 		"address-beyond-the-end", "overlap", "overlap-of-identity-and-setting", "min-above-max", "settle-wait-longer-than-up-to",
 		"enum-value-twice",
+		"install-mailbox-over-a-setting", "install-mailbox-beyond-the-end", "install-mailbox-two-commands-of-one-number",
+		"install-mailbox-two-states-of-one-number",
 	},
 	"the values of types, scales and durations": {
 		"action-pulse-with-impossible-value", "bound-that-does-not-fit", "duration-out-of-range", "identity-too-long",
 		"opcua-argument-that-does-not-fit", "opcua-bound-that-the-node-does-not-hold", "opcua-identity-that-it-cannot-be",
-		"opcua-number-too-big", "opcua-pulse-with-impossible-value", "ssh-command-that-takes-for-ever",
+		"opcua-number-too-big", "opcua-pulse-with-impossible-value", "ssh-command-that-takes-for-ever", "install-for-ever",
 	},
 	"how commands and paths are read": {
-		"ssh-command-for-a-shell", "ssh-command-that-sets-a-variable", "ssh-command-with-two-candidates", "ssh-path-that-goes-up",
+		"ssh-command-for-a-shell", "ssh-command-that-sets-a-variable", "ssh-command-with-two-candidates", "ssh-path-that-goes-up", "install-upload-that-goes-up",
 	},
 	"the models of SunSpec": {
 		"sunspec-bound-on-an-enum", "sunspec-bound-that-does-not-fit", "sunspec-condition-that-cannot-be",
