@@ -41,6 +41,9 @@ type app struct{ out, err io.Writer }
 const (
 	defaultDataDir = ".edgefleet"
 	defaultDevices = 12
+	// mixedFrom is the number of devices from which on a fleet has all kinds:
+	// a small one is for watching, where one kind is easier to follow.
+	mixedFrom = 100
 	// pending is how long a device is dark before its alert fires. On a real
 	// fleet it is minutes; here somebody is watching.
 	pending = 3 * time.Second
@@ -52,7 +55,10 @@ func (a *app) cli() *cli.App {
 		return &cli.StringFlag{Name: "data-dir", Value: defaultDataDir, EnvVars: []string{"EDGEFLEET_DATA_DIR"}, Usage: "`FOLDER` of all state; it survives a restart"}
 	}
 	devices := func() cli.Flag {
-		return &cli.IntFlag{Name: "devices", Value: defaultDevices, Usage: "`NUMBER` of simulated feeders"}
+		return &cli.IntFlag{Name: "devices", Value: defaultDevices, Usage: "`NUMBER` of simulated devices"}
+	}
+	mix := func() cli.Flag {
+		return &cli.StringFlag{Name: "mix", Usage: fmt.Sprintf("of what kinds the devices are, as `PERCENTAGES`: %s, which is the default from %d devices on; fewer are feeders alone", simfleet.DefaultMix(), mixedFrom)}
 	}
 	programs := func() []cli.Flag {
 		return []cli.Flag{
@@ -61,7 +67,7 @@ func (a *app) cli() *cli.App {
 		}
 	}
 	run := append([]cli.Flag{
-		devices(), dataDir(),
+		devices(), mix(), dataDir(),
 		&cli.BoolFlag{Name: "no-monitoring", Usage: "leave Prometheus and Alertmanager out"},
 		portFlag("temporal", 7233), portFlag("ui", 8233), portFlag("prometheus", 9090),
 		portFlag("alertmanager", 9093), portFlag("bridge", 9087), portFlag("worker", 9464),
@@ -91,7 +97,7 @@ func (a *app) cli() *cli.App {
 				Description: "offline     its socket is closed\nhang        it accepts and never answers\nreset-only  it resets every connection\ndrift       some of its settings are changed\n\nThe first three last until a network reset reaches the device's outlet.",
 				Flags:       []cli.Flag{dataDir(), &cli.BoolFlag{Name: "stuck", Usage: "the fault outlasts a network reset, so that the remediation escalates"}}},
 			{Name: "heal", Usage: "take every fault from a simulated device", ArgsUsage: "DEVICE", Action: a.healDevice, Flags: []cli.Flag{dataDir()}},
-			{Name: "simulate", Hidden: true, Usage: "be the simulated fleet", Action: a.simulate, Flags: []cli.Flag{devices(), dataDir()}},
+			{Name: "simulate", Hidden: true, Usage: "be the simulated fleet", Action: a.simulate, Flags: []cli.Flag{devices(), mix(), dataDir()}},
 		},
 	}
 	for _, c := range out.Commands {
@@ -147,12 +153,16 @@ func (a *app) run(c *cli.Context) error {
 	if err := checkDevices(c); err != nil {
 		return err
 	}
-	exe, args, err := fleetCommand(c.String("data-dir"), c.Int("devices"))
+	mix, err := mixOf(c)
+	if err != nil {
+		return err
+	}
+	exe, args, err := fleetCommand(c.String("data-dir"), c.Int("devices"), mix)
 	if err != nil {
 		return err
 	}
 	s := stack.New(stack.Options{
-		DataDir: c.String("data-dir"), Devices: c.Int("devices"), NoMonitoring: c.Bool("no-monitoring"),
+		DataDir: c.String("data-dir"), Devices: c.Int("devices"), Mix: mix, NoMonitoring: c.Bool("no-monitoring"),
 		Prometheus: c.String("prometheus"), Alertmanager: c.String("alertmanager"),
 		TemporalAddr: addr(c, "temporal"), UIAddr: addr(c, "ui"), PrometheusAddr: addr(c, "prometheus"),
 		AlertmanagerAddr: addr(c, "alertmanager"), BridgeAddr: addr(c, "bridge"), WorkerAddr: addr(c, "worker"),
@@ -162,13 +172,25 @@ func (a *app) run(c *cli.Context) error {
 }
 
 // fleetCommand is how this program is run again as the simulated fleet.
-func fleetCommand(dataDir string, devices int) (exe string, args []string, err error) {
+func fleetCommand(dataDir string, devices int, mix simfleet.Mix) (exe string, args []string, err error) {
 	exe, err = os.Executable()
 	if err != nil {
 		return "", nil, err
 	}
 	dir, err := filepath.Abs(dataDir)
-	return exe, []string{"simulate", "--data-dir", dir, "--devices", strconv.Itoa(devices)}, err
+	return exe, []string{"simulate", "--data-dir", dir, "--devices", strconv.Itoa(devices), "--mix", mix.String()}, err
+}
+
+// mixOf is the mix of the fleet to run.
+func mixOf(c *cli.Context) (simfleet.Mix, error) {
+	if !c.IsSet("mix") && c.Int("devices") >= mixedFrom {
+		return simfleet.DefaultMix(), nil
+	}
+	mix, err := simfleet.ParseMix(c.String("mix"))
+	if err != nil {
+		return mix, usageError{fmt.Errorf("--mix: %w", err)}
+	}
+	return mix, nil
 }
 
 func (a *app) simulate(c *cli.Context) error {
@@ -176,8 +198,12 @@ func (a *app) simulate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	mix, err := simfleet.ParseMix(c.String("mix"))
+	if err != nil {
+		return err
+	}
 	return simfleet.Main(c.Context, simfleet.Options{
-		Devices: c.Int("devices"), StateFile: stack.FleetState(c.String("data-dir")), Logger: logger,
+		Devices: c.Int("devices"), Mix: mix, StateFile: stack.FleetState(c.String("data-dir")), Logger: logger,
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"edgefleet/dev/demo"
+	"edgefleet/dev/simfleet"
 	"edgefleet/dev/stack"
 	"edgefleet/internal/logging"
 )
@@ -72,7 +73,7 @@ func (a *app) demo(c *cli.Context) (err error) {
 
 // freshStack are the options of a stack on free ports.
 func (a *app) freshStack(dir string, devices int, logger *zap.Logger) (stack.Options, error) {
-	exe, args, err := fleetCommand(dir, devices)
+	exe, args, err := fleetCommand(dir, devices, simfleet.Mix{})
 	return stack.Options{
 		DataDir: dir, Devices: devices,
 		TemporalAddr: anyPort, UIAddr: anyPort, PrometheusAddr: anyPort, AlertmanagerAddr: anyPort,

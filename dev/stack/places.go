@@ -2,7 +2,6 @@ package stack
 
 import (
 	"context"
-	"fmt"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -16,6 +15,15 @@ import (
 // FleetState is where the simulated fleet of a data folder says how it is
 // reached.
 func FleetState(dataDir string) string { return filepath.Join(dataDir, "simfleet.json") }
+
+// CredentialsDir is what the worker logs in to devices with, of a simulated
+// fleet that has some which ask for it.
+func (s *Stack) CredentialsDir() string {
+	if s.opts.Mix == (simfleet.Mix{}) {
+		return ""
+	}
+	return filepath.Join(s.opts.DataDir, "credentials")
+}
 
 // FleetDir is the fleet directory that the worker runs.
 func (s *Stack) FleetDir() string { return filepath.Join(s.opts.DataDir, "fleet") }
@@ -78,12 +86,7 @@ func (s *Stack) declare(ctx context.Context) error {
 	}
 	declared := make([]sample.Device, 0, len(running))
 	for _, d := range running {
-		out := sample.Device{ID: d.ID, Address: d.Address, Profile: d.Profile, Class: "rtu"}
-		if d.Outlet == "" {
-			out.Class = "gateway"
-		} else {
-			out.ResetDevice, out.ResetAction = d.Outlet, fmt.Sprintf("cycle-port-%d", d.Port)
-		}
+		out := sample.Of(d)
 		if s.opts.Address != nil {
 			if out.Address, err = s.opts.Address(d.ID, d.Address); err != nil {
 				return err

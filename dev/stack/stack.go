@@ -30,8 +30,10 @@ import (
 // is any free one.
 type Options struct {
 	DataDir string
-	// Devices is the number of simulated feeders.
+	// Devices is the number of simulated devices, and Mix says of what kinds
+	// they are; the zero Mix is feeders alone.
 	Devices int
+	Mix     simfleet.Mix
 	// NoMonitoring leaves Prometheus and Alertmanager out.
 	NoMonitoring bool
 	// Prometheus and Alertmanager say where the programs come from: build,
@@ -172,7 +174,7 @@ func (s *Stack) startFleet(ctx context.Context) error {
 		return simfleet.Spawn(ctx, s.opts.Exe, s.opts.FleetArgs, FleetState(s.opts.DataDir))
 	}
 	fleet, err := spawn()
-	if err == nil && fleet.Size() != s.opts.Devices {
+	if err == nil && (fleet.Size() != s.opts.Devices || fleet.Mix() != s.opts.Mix.String()) {
 		if err := fleet.Stop(ctx); err != nil {
 			return err
 		}
@@ -229,7 +231,7 @@ func (s *Stack) startWorker(ctx context.Context) error {
 	}
 	registry := newRegistry()
 	o := service.Options{
-		FleetDir: s.FleetDir(), StoreURL: "sqlite:" + database, LedgerKeyFile: key,
+		FleetDir: s.FleetDir(), CredentialsDir: s.CredentialsDir(), StoreURL: "sqlite:" + database, LedgerKeyFile: key,
 		AdminAddr: s.opts.WorkerAddr, WebURL: s.webURL(), Housekeeping: 5 * time.Second,
 		// The simulated devices are there from the first moment, and Prometheus
 		// looks at each of them once a second.
