@@ -3,11 +3,14 @@ package fleet_test
 import (
 	"fmt"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"edgefleet/devices"
 	"edgefleet/devices/fleet"
@@ -116,6 +119,69 @@ func TestADiffIsBoundedAndSaysWhatItLeavesOut(t *testing.T) {
 			require.True(t, strings.HasSuffix(diff, "\n"))
 		})
 	}
+}
+
+func TestADiffThatIsNotCutTurnsOneFileIntoTheOther(t *testing.T) {
+	content := rapid.Custom(func(t *rapid.T) string {
+		lines := rapid.SliceOfN(rapid.StringMatching(`[a-c]{0,3}|(xyz ){0,200}`), 0, 120).Draw(t, "lines")
+		return strings.Join(lines, "\n") + rapid.SampledFrom([]string{"", "\n"}).Draw(t, "end")
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		want, got := content.Draw(t, "want"), content.Draw(t, "got")
+		if want == got {
+			t.Skip()
+		}
+		diff := fleet.FileDiff("/f", want, got)
+		require.LessOrEqual(t, len(diff), 8<<10)
+		require.LessOrEqual(t, strings.Count(diff, "\n"), 200)
+		if strings.Contains(diff, " more)\n") || strings.Contains(diff, "…") {
+			return
+		}
+		require.Equal(t, got, patched(t, want, diff))
+	})
+}
+
+var hunk = regexp.MustCompile(`^@@ -(\d+)(?:,(\d+))? \+`)
+
+// patched applies a unified diff as patch(1) does.
+func patched(t require.TestingT, text, diff string) string {
+	lines := strings.SplitAfter(text, "\n")
+	var out strings.Builder
+	at, last := 0, byte(' ')
+	for _, line := range strings.SplitAfter(diff, "\n")[2:] {
+		if m := hunk.FindStringSubmatch(line); m != nil {
+			begin, err := strconv.Atoi(m[1])
+			require.NoError(t, err)
+			if m[2] != "0" {
+				begin--
+			}
+			for ; at < begin; at++ {
+				out.WriteString(lines[at])
+			}
+			continue
+		}
+		if line == "" {
+			continue
+		}
+		switch body := line[1:]; line[0] {
+		case ' ', '-':
+			require.Equal(t, strings.TrimSuffix(lines[at], "\n"), strings.TrimSuffix(body, "\n"))
+			if line[0] == ' ' {
+				out.WriteString(lines[at])
+			}
+			at++
+		case '+':
+			out.WriteString(body)
+		case '\\':
+			if last == '+' {
+				added := strings.TrimSuffix(out.String(), "\n")
+				out.Reset()
+				out.WriteString(added)
+			}
+		}
+		last = line[0]
+	}
+	return out.String() + strings.Join(lines[at:], "")
 }
 
 func TestFilesArePutBackExactlyWhenTheDeviceIsNotHealthyWithThem(t *testing.T) {
