@@ -26,7 +26,7 @@ import (
 func (a *App) fleetCommand() *cli.Command {
 	return &cli.Command{
 		Name: "fleet", Usage: "check, compare and apply what a fleet directory declares",
-		Subcommands: []*cli.Command{a.validateCommand(), a.diffCommand(), a.applyCommand()},
+		Subcommands: []*cli.Command{a.validateCommand(), a.diffCommand(), a.applyCommand(), a.schemaCommand()},
 	}
 }
 

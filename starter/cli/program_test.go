@@ -66,7 +66,7 @@ func TestCompletionKnowsWhatCanComeNext(t *testing.T) {
 		name, typed string
 		want        []string
 	}{
-		{"commands", "|", []string{"device", "incident", "audit", "onboard", "drift", "remediate", "schedule", "runbook", "fleet", "completion"}},
+		{"commands", "|", []string{"device", "incident", "audit", "onboard", "drift", "remediate", "schedule", "runbook", "fleet", "credentials", "completion"}},
 		{"commands by their beginning", "r|", []string{"remediate", "runbook"}},
 		{"subcommands", "device |", []string{"list", "show", "probe", "drift", "fingerprint"}},
 		{"subcommands after a flag of the program", "--temporal-address t:1 device s|", []string{"show"}},
@@ -147,7 +147,7 @@ func TestLinksNoDriverAndNoDatabase(t *testing.T) {
 	// What a fleet directory declares may be read here; nothing that reaches a
 	// device may be linked.
 	declarations := []string{"edgefleet/devices", "edgefleet/devices/fleetdir", "edgefleet/devices/inventory", "edgefleet/devices/profile",
-		"edgefleet/devices/profile/strictyaml", "edgefleet/devices/baseline", "edgefleet/devices/sunspec", "edgefleet/devices/template"}
+		"edgefleet/devices/profile/strictyaml", "edgefleet/devices/baseline", "edgefleet/devices/sunspec", "edgefleet/devices/credentials", "edgefleet/devices/schema", "edgefleet/devices/template"}
 	for _, dep := range deps {
 		if strings.HasPrefix(dep, "edgefleet/devices") {
 			require.Contains(t, declarations, dep)
