@@ -17,7 +17,7 @@ type program func(h *host, p *process) int
 // programs are all that the gateway has.
 func programs() map[string]program {
 	out := map[string]program{
-		"/usr/bin/env": (*host).env, "/usr/bin/sudo": (*host).sudo, "/bin/sh": (*host).sh, "/usr/bin/systemctl": (*host).systemctl,
+		"/usr/bin/env": (*host).env, "/usr/bin/sudo": (*host).sudo, "/bin/sh": (*host).sh, "/usr/bin/sh": (*host).sh, "/usr/bin/systemctl": (*host).systemctl,
 		"/usr/sbin/sshd": (*host).sshd, sftpServer: (*host).sftp,
 		"/usr/local/bin/edge-validate": (*host).edgeValidate, "/usr/local/bin/edge-agent": (*host).edgeAgent,
 	}

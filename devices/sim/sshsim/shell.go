@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,34 +59,44 @@ const (
 // defaultPath is the search path of a log-in.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+// lookup finds a program by its path, or by its name in the search path. What
+// it finds may not be executable.
+func (h *host) lookup(w who, search, program string) (found string, ok bool) {
+	names := []string{program}
+	if !strings.Contains(program, "/") {
+		names = nil
+		for dir := range strings.SplitSeq(search, ":") {
+			names = append(names, path.Join("/", dir, program))
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, name := range names {
+		if n, err := h.fs.find(w, name, true); err == nil && !n.mode.IsDir() {
+			return path.Clean(name), true
+		}
+	}
+	return "", false
+}
+
 // start runs the program that the first argument names.
 func (h *host) start(p *process) int {
-	names := []string{p.args[0]}
-	if !strings.Contains(p.args[0], "/") {
-		names = nil
-		for dir := range strings.SplitSeq(p.env["PATH"], ":") {
-			names = append(names, path.Join("/", dir, p.args[0]))
-		}
+	name, ok := h.lookup(p.who, p.env["PATH"], p.args[0])
+	if !ok {
+		return p.fail(statusNotFound, "sh: %s: not found", p.args[0])
 	}
-	all := programs()
-	for _, name := range names {
-		name = path.Clean(name)
-		h.mu.Lock()
-		n, err := h.fs.find(p.who, name, true)
-		executable := err == nil && !n.mode.IsDir() && p.who.may(n, mayExecute)
-		h.mu.Unlock()
-		switch do := all[name]; {
-		case err != nil:
-		case !executable:
-			return p.fail(statusNotExecutable, "%s: %s: Permission denied", "sh", name)
-		case do == nil:
-			return p.fail(statusNotExecutable, "%s: %s: cannot execute: Exec format error", "sh", name)
-		default:
-			q := p.with(append([]string{path.Base(name)}, p.args[1:]...))
-			return do(h, q)
-		}
+	h.mu.Lock()
+	n, err := h.fs.find(p.who, name, true)
+	executable := err == nil && p.who.may(n, mayExecute)
+	h.mu.Unlock()
+	do := programs()[name]
+	switch {
+	case !executable:
+		return p.fail(statusNotExecutable, "sh: %s: Permission denied", name)
+	case do == nil:
+		return p.fail(statusNotExecutable, "sh: %s: cannot execute: Exec format error", name)
 	}
-	return p.fail(statusNotFound, "sh: %s: not found", p.args[0])
+	return do(h, p.with(append([]string{path.Base(name)}, p.args[1:]...)))
 }
 
 // env is env [-i] [NAME=VALUE]... COMMAND...
@@ -220,25 +231,44 @@ type shell struct {
 	p *process
 }
 
-// call answers the tests that the interpreter would ask this machine's file
-// system for, and keeps it from changing the directory.
+// call answers what the interpreter would ask this machine for, and keeps it
+// from changing the directory.
 func (s *shell) call(_ context.Context, args []string) ([]string, error) {
-	if args[0] == "cd" {
+	answer := func(yes bool) ([]string, error) {
+		if yes {
+			return []string{"true"}, nil
+		}
 		return []string{"false"}, nil
 	}
-	if len(args) != 4 && len(args) != 3 || args[0] != "[" && args[0] != "test" {
-		return args, nil
+	switch args[0] {
+	case "cd", "type", "hash":
+		return answer(false)
+	case "command":
+		if len(args) != 3 || args[1] != "-v" {
+			return args, nil
+		}
+		if found, ok := s.h.lookup(s.p.who, s.p.env["PATH"], args[2]); ok {
+			return []string{"echo", found}, nil
+		}
+		return answer(false)
+	case "[", "test":
+		rights := map[string]fs.FileMode{"-x": mayExecute, "-r": mayRead, "-w": mayWrite}
+		words, negated := args[1:], false
+		if !slices.ContainsFunc(words, func(w string) bool { return rights[w] != 0 }) {
+			return args, nil
+		}
+		if words[0] == "!" {
+			words, negated = words[1:], true
+		}
+		if len(words) < 2 || rights[words[0]] == 0 {
+			return nil, fmt.Errorf("%s: the simulated shell asks for one right at a time", strings.Join(args, " "))
+		}
+		s.h.mu.Lock()
+		defer s.h.mu.Unlock()
+		n, err := s.h.fs.find(s.p.who, words[1], true)
+		return answer(negated != (err == nil && s.p.who.may(n, rights[words[0]])))
 	}
-	right := map[string]fs.FileMode{"-x": mayExecute, "-r": mayRead, "-w": mayWrite}[args[1]]
-	if right == 0 {
-		return args, nil
-	}
-	s.h.mu.Lock()
-	defer s.h.mu.Unlock()
-	if n, err := s.h.fs.find(s.p.who, args[2], true); err == nil && s.p.who.may(n, right) {
-		return []string{"true"}, nil
-	}
-	return []string{"false"}, nil
+	return args, nil
 }
 
 func (s *shell) exec(ctx context.Context, args []string) error {
