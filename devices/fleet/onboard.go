@@ -96,7 +96,7 @@ func (o *Operator) Onboard(ctx context.Context, id string, opts OnboardOptions, 
 	}
 	b := &onboard{Operator: o, id: id, device: d, model: p, opts: opts, journal: j, progress: progress, report: OnboardReport{DeviceID: id}}
 	steps := []onboardStep{{PhaseReach, b.reach}}
-	if proves(d) {
+	if proves(d) && o.enrollers[p.Protocol] != nil {
 		steps = append(steps, onboardStep{PhaseEnrol, b.enrol})
 	}
 	steps = append(steps, onboardStep{PhaseIdentify, b.identify}, onboardStep{PhaseBackUp, b.backUp},
