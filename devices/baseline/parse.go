@@ -83,18 +83,24 @@ func (r *reader) head(root strictyaml.Map, profiles map[string]*profile.Profile)
 }
 
 func (r *reader) selects(m strictyaml.Map) {
-	s := &r.b.Select
+	r.b.Select = ReadSelect(m)
+	if n, ok := m.Get("ids"); ok {
+		for _, id := range r.b.Select.IDs {
+			r.b.refs = append(r.b.refs, reference{name: id, line: n.Line()})
+		}
+	}
+}
+
+// ReadSelect reads a mapping of SelectShape. Whether there are such devices is
+// the caller's to find out.
+func ReadSelect(m strictyaml.Map) Select {
+	var s Select
 	for _, field := range []struct {
 		key  string
 		into *[]string
 	}{{"class", &s.Class}, {"site", &s.Site}, {"region", &s.Region}, {"ids", &s.IDs}} {
 		if n, ok := m.Get(field.key); ok {
-			*field.into = r.texts(field.key, n)
-		}
-	}
-	if n, ok := m.Get("ids"); ok {
-		for _, id := range s.IDs {
-			r.b.refs = append(r.b.refs, reference{name: id, line: n.Line()})
+			*field.into = anyOf(field.key, n)
 		}
 	}
 	if n, ok := m.Get("labels"); ok {
@@ -102,14 +108,15 @@ func (r *reader) selects(m strictyaml.Map) {
 		s.Labels = make(map[string][]string, len(lm.Keys))
 		for _, key := range lm.Keys {
 			ln, _ := lm.Get(key)
-			s.Labels[key] = r.texts("label "+key, ln)
+			s.Labels[key] = anyOf("label "+key, ln)
 		}
 	}
+	return s
 }
 
-// texts refuses an empty list, which would select every device where its
+// anyOf refuses an empty list, which would select every device where its
 // author meant none.
-func (r *reader) texts(what string, n strictyaml.Node) []string {
+func anyOf(what string, n strictyaml.Node) []string {
 	list, ok := n.Texts()
 	if ok && len(list) == 0 {
 		n.Add("select: "+what+" has no values", "name at least one, or remove it")

@@ -22,21 +22,11 @@ const (
 // by the profile.
 func Shape() strictyaml.Shape {
 	name := func(doc string) strictyaml.Shape { return strictyaml.TextOf(doc) }
-	anyOf := func(doc string) strictyaml.Shape {
-		list := strictyaml.ListOf(doc, name(""))
-		list.Some = true
-		return strictyaml.ChoiceOf(doc, name(doc), list)
-	}
 	fields := []strictyaml.Field{
 		strictyaml.Need("name", strictyaml.Matching("Names the baseline: lower-case letters, digits and dashes", nameText)),
 		strictyaml.Need("version", strictyaml.TextOf("Any text; say another one with each change")),
 		strictyaml.Need("profile", strictyaml.TextOf("The profile of the devices that it is for")),
-		strictyaml.May("select", strictyaml.MappingOf("Which devices of the profile it is for: all of these have to match, a list is any of; every device, when it is left out",
-			strictyaml.May("labels", strictyaml.PairsOf("By the devices' labels", anyOf("Values of the label"))),
-			strictyaml.May("class", anyOf("Classes")),
-			strictyaml.May("site", anyOf("Sites")),
-			strictyaml.May("region", anyOf("Regions")),
-			strictyaml.May("ids", anyOf("IDs of devices")))),
+		strictyaml.May("select", SelectShape("Which devices of the profile it is for: all of these have to match, a list is any of; every device, when it is left out")),
 	}
 	ignore := strictyaml.ListOf("Settings that the site changes by itself: neither compared nor written", name("A setting of the profile"))
 	ignore.Some, ignore.Unique = true, true
@@ -47,6 +37,22 @@ func Shape() strictyaml.Shape {
 			strictyaml.May("sites", strictyaml.PairsOf("By site", overrideShape())),
 			strictyaml.May("devices", strictyaml.PairsOf("By the ID of a device", overrideShape())))))
 	return strictyaml.MappingOf("What devices of a profile shall have", fields...)
+}
+
+// SelectShape is how devices of a profile are selected, in baselines and
+// wherever else that is said.
+func SelectShape(doc string) strictyaml.Shape {
+	anyOf := func(doc string) strictyaml.Shape {
+		list := strictyaml.ListOf(doc, strictyaml.TextOf(""))
+		list.Some = true
+		return strictyaml.ChoiceOf(doc, strictyaml.TextOf(doc), list)
+	}
+	return strictyaml.MappingOf(doc,
+		strictyaml.May("labels", strictyaml.PairsOf("By the devices' labels", anyOf("Values of the label"))),
+		strictyaml.May("class", anyOf("Classes")),
+		strictyaml.May("site", anyOf("Sites")),
+		strictyaml.May("region", anyOf("Regions")),
+		strictyaml.May("ids", anyOf("IDs of devices")))
 }
 
 // partFields are values, settings and curves, which overrides have as well.

@@ -37,14 +37,15 @@ type directory struct {
 }
 
 // walk goes over every file that counts.
-func (d *directory) walk() (fleetFile inventory.Source, deviceFiles, profileFiles, configFiles []inventory.Source) {
+func (d *directory) walk() (fleetFile inventory.Source, deviceFiles, profileFiles, configFiles, patchFiles []inventory.Source) {
 	fleetFile = d.file(FleetFile)
 	deviceFiles = d.yamls(DevicesDir)
 	profileFiles = d.yamls(ProfilesDir)
 	configFiles = d.yamls(ConfigsDir)
+	patchFiles = d.yamls(PatchesDir)
 	d.readTemplates()
 	d.readRunbooks()
-	return fleetFile, deviceFiles, profileFiles, configFiles
+	return fleetFile, deviceFiles, profileFiles, configFiles, patchFiles
 }
 
 // Look says in a short text how the files of a fleet directory stand: their

@@ -7,6 +7,8 @@
 //	edge-configs/*.yaml  baselines
 //	edge-configs/templates/**
 //	                     what they render files from
+//	patches/*.yaml       patches; their artifacts are no part of the revision,
+//	                     because their hashes are
 //	runbooks/**          read by others; part of the revision
 //
 // Rules of this layer:

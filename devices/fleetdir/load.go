@@ -12,6 +12,7 @@ import (
 
 	"edgefleet/devices/baseline"
 	"edgefleet/devices/inventory"
+	"edgefleet/devices/patch"
 	"edgefleet/devices/profile"
 	"edgefleet/devices/profile/strictyaml"
 )
@@ -22,6 +23,7 @@ const (
 	DevicesDir  = "devices"
 	ProfilesDir = "profiles"
 	ConfigsDir  = "edge-configs"
+	PatchesDir  = patch.Dir
 	RunbooksDir = "runbooks"
 )
 
@@ -33,6 +35,7 @@ type Fleet struct {
 	// Profiles by name, the built-in ones included.
 	Profiles  map[string]*profile.Profile
 	Baselines *baseline.Set
+	Patches   *patch.Set
 	// Runbooks are of the revision, whatever became of the files since.
 	Runbooks  Runbooks
 	templates baseline.Templates
@@ -147,7 +150,7 @@ var ErrUnknownDevice = errors.New("unknown device")
 // as "file:line: what; remedy" with files relative to dir.
 func Load(dir string) (*Fleet, error) {
 	d := &directory{root: dir}
-	fleetFile, deviceFiles, profileFiles, configFiles := d.walk()
+	fleetFile, deviceFiles, profileFiles, configFiles, patchFiles := d.walk()
 	if d.err != nil {
 		return nil, fmt.Errorf("read the fleet directory: %w", d.err)
 	}
@@ -185,13 +188,24 @@ func Load(dir string) (*Fleet, error) {
 			baselines = append(baselines, b)
 		}
 	}
+	patches := make([]*patch.Patch, 0, len(patchFiles))
+	for _, s := range patchFiles {
+		p, wrong := patch.Parse(s.Name, s.Data, profiles)
+		problems = append(problems, wrong...)
+		if p != nil {
+			patches = append(patches, p)
+		}
+	}
 	var set *baseline.Set
+	var patchSet *patch.Set
 	if inv != nil {
+		patchSet, wrong = patch.Resolve(patches, inv)
+		problems = append(problems, wrong...)
 		set, wrong = baseline.Resolve(baselines, inv)
 		problems = append(problems, wrong...)
 	}
 	if err := once(problems).Err(); err != nil {
 		return nil, err
 	}
-	return &Fleet{Dir: dir, Inventory: inv, Profiles: profiles, Baselines: set, Runbooks: d.runbooks, templates: d.templates, revision: d.revision()}, nil
+	return &Fleet{Dir: dir, Inventory: inv, Profiles: profiles, Baselines: set, Patches: patchSet, Runbooks: d.runbooks, templates: d.templates, revision: d.revision()}, nil
 }
