@@ -1,6 +1,7 @@
 package sshsim
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -78,21 +79,32 @@ func (h *host) cat(p *process) int {
 	return p.write(data, status)
 }
 
-// head is head -c BYTES [--] [FILE].
+// head is head [-c BYTES | -n LINES] [--] [FILE]...
 func (h *host) head(p *process) int {
-	if len(p.args) < 3 || p.args[1] != "-c" {
-		return p.fail(1, "head: want -c BYTES")
+	unit, limit, rest := "-n", uint64(10), p.args[1:]
+	if len(rest) > 1 && (rest[0] == "-c" || rest[0] == "-n") {
+		var err error
+		if limit, err = strconv.ParseUint(rest[1], 10, 31); err != nil {
+			return p.fail(1, "head: invalid number of lines or bytes: '%s'", rest[1])
+		}
+		unit, rest = rest[0], rest[2:]
 	}
-	limit, err := strconv.ParseUint(p.args[2], 10, 31)
-	if err != nil {
-		return p.fail(1, "head: invalid number of bytes: '%s'", p.args[2])
-	}
-	rest := p.args[3:]
 	if len(rest) > 0 && rest[0] == "--" {
 		rest = rest[1:]
 	}
 	data, status := h.input(p, rest)
-	return p.write(data[:min(len(data), int(limit))], status)
+	if unit == "-c" {
+		return p.write(data[:min(len(data), int(limit))], status)
+	}
+	at := 0
+	for ; limit > 0 && at < len(data); limit-- {
+		if n := bytes.IndexByte(data[at:], '\n'); n >= 0 {
+			at += n + 1
+		} else {
+			at = len(data)
+		}
+	}
+	return p.write(data[:at], status)
 }
 
 func (h *host) base64(p *process) int {
@@ -161,6 +173,7 @@ func (h *host) identity(p *process) int {
 
 func (h *host) uname(p *process) int {
 	values := map[string]string{"s": "Linux", "n": h.id, "r": "6.1.0-28-arm64", "m": "aarch64", "": "Linux"}
+	values["a"] = strings.Join([]string{values["s"], values["n"], values["r"], values["m"]}, " ")
 	options, _ := p.operands()
 	value, ok := values[options]
 	if !ok {
