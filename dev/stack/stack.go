@@ -241,6 +241,10 @@ func (s *Stack) startWorker(ctx context.Context) error {
 	if s.alerts != nil {
 		o.AlertmanagerURL = s.alerts.URL()
 	}
+	if _, port, err := net.SplitHostPort(s.opts.PrometheusAddr); err == nil && !s.opts.NoMonitoring && port != "0" {
+		// Prometheus is started after the worker that it scrapes.
+		o.PrometheusURL = "http://" + s.opts.PrometheusAddr
+	}
 	w, err := service.New(o)
 	if err != nil {
 		return err

@@ -24,6 +24,8 @@ const (
 	ExitDone   = 0
 	ExitFailed = 1
 	ExitUsage  = 2
+	// ExitWaiting is for --exit-when-waiting: a rollout waits for a person.
+	ExitWaiting = 3
 )
 
 // Temporal is what the command line needs of a Temporal client.
@@ -119,7 +121,7 @@ func New(opts Options) *App {
 		Flags:          temporalx.Flags(),
 		Commands: []*cli.Command{
 			a.deviceCommand(), a.incidentCommand(), a.auditCommand(),
-			a.onboardCommand(), a.driftCommand(), a.remediateCommand(), a.scheduleCommand(), a.runbookCommand(), a.fleetCommand(), a.credentialsCommand(), a.completionCommand(),
+			a.onboardCommand(), a.driftCommand(), a.remediateCommand(), a.scheduleCommand(), a.runbookCommand(), a.fleetCommand(), a.configCommand(), a.rolloutCommand(), a.credentialsCommand(), a.completionCommand(),
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
@@ -208,6 +210,8 @@ func (a *App) Run(ctx context.Context, args []string) int {
 		return ExitDone
 	case errors.Is(err, errQuiet):
 		return ExitFailed
+	case errors.Is(err, errWaiting):
+		return ExitWaiting
 	case errors.Is(err, context.Canceled):
 		err = errors.New("interrupted")
 	}

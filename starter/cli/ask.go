@@ -107,6 +107,10 @@ func answered(question string, out contract.InspectResult) bool {
 		return out.Registry != nil
 	case contract.AskDriftReport:
 		return out.Evidence != nil
+	case contract.AskRolloutPlan:
+		return out.RolloutPlan != nil
+	case contract.AskRolloutDevices:
+		return out.RolloutDevices != nil
 	}
 	return true
 }

@@ -61,6 +61,7 @@ func app(stdout, stderr io.Writer) *cli.App {
 			Usage: "which `DEVICES` service discovery lists: onboarded (those in service) or declared (all of the fleet file)"},
 		&cli.DurationFlag{Name: "probe-max-age", Value: 10 * time.Second, EnvVars: []string{"EDGEFLEET_PROBE_MAX_AGE"},
 			Usage: "oldest `AGE` of an answer of a device that is given to another scrape"},
+		&cli.StringFlag{Name: "prometheus.url", EnvVars: []string{"EDGEFLEET_PROMETHEUS_URL"}, Usage: "`URL` of the Prometheus that evaluates the checks of rollouts"},
 		&cli.StringFlag{Name: "web-url", EnvVars: []string{"EDGEFLEET_WEB_URL"}, Usage: "`URL` of the Temporal Web UI up to the namespace, for links in pages"},
 		&cli.IntFlag{Name: "max-activities", Value: 100, EnvVars: []string{"EDGEFLEET_MAX_ACTIVITIES"}, Usage: "activities at once, of each queue"},
 	}
@@ -100,6 +101,7 @@ func run(c *cli.Context, stderr io.Writer) error {
 		AdminAddr:       c.String("admin"),
 		WebConfigFile:   c.String(httpserve.FlagWebConfig),
 		AlertmanagerURL: c.String("alertmanager.url"),
+		PrometheusURL:   c.String("prometheus.url"),
 		WebURL:          c.String("web-url"),
 		Watch:           c.String("watch"),
 		ProbeMaxAge:     c.Duration("probe-max-age"),

@@ -40,6 +40,9 @@ type Options struct {
 	WebConfigFile string
 	// AlertmanagerURL is where escalations are posted; empty pages nobody.
 	AlertmanagerURL string
+	// PrometheusURL is where the checks of rollouts are evaluated; without it,
+	// their expressions are unknown.
+	PrometheusURL string
 	// WebURL is the Temporal Web UI with the namespace, for links in
 	// escalations: "http://127.0.0.1:8233/namespaces/default".
 	WebURL string

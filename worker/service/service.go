@@ -25,6 +25,8 @@ import (
 	"edgefleet/devices/sunspec"
 	"edgefleet/internal/httpserve"
 	"edgefleet/internal/pager"
+	"edgefleet/internal/promcheck"
+	"edgefleet/internal/silence"
 	"edgefleet/internal/store"
 	"edgefleet/internal/temporalx"
 	"edgefleet/workflows"
@@ -44,11 +46,14 @@ type Worker struct {
 	sunspec     *sunspec.Catalog
 	credentials *credentials.Folder
 	pager       *pager.Pager
-	conn        *temporalx.Conn
-	store       *store.Store
-	acts        *activities.Activities
-	admin       *httpserve.Server
-	meter       *meter
+	// silences and metrics are for rollouts.
+	silences *silence.Client
+	metrics  *promcheck.Checker
+	conn     *temporalx.Conn
+	store    *store.Store
+	acts     *activities.Activities
+	admin    *httpserve.Server
+	meter    *meter
 
 	// life says why the worker is not ready, or nothing while it serves.
 	life atomic.Pointer[string]
@@ -70,13 +75,21 @@ func New(o Options) (*Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--alertmanager.url: %w", err)
 	}
+	silences, err := silence.New(o.AlertmanagerURL)
+	if err != nil {
+		return nil, fmt.Errorf("--alertmanager.url: %w", err)
+	}
+	metrics, err := promcheck.New(o.PrometheusURL)
+	if err != nil {
+		return nil, fmt.Errorf("--prometheus.url: %w", err)
+	}
 	// The look comes first: what changes after it is loaded again.
 	look := fleetdir.Look(o.FleetDir)
 	declared, err := fleetdir.Load(o.FleetDir)
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{opts: o, pager: page, fatal: make(chan error, 1)}
+	w := &Worker{opts: o, pager: page, silences: silences, metrics: metrics, fatal: make(chan error, 1)}
 	if o.CredentialsDir != "" {
 		if w.credentials, err = credentials.Open(o.CredentialsDir); err != nil {
 			return nil, fmt.Errorf("--credentials: %w", err)
@@ -162,7 +175,7 @@ func (w *Worker) start(ctx context.Context) error {
 	w.undo = append(w.undo, w.admin.Stop)
 	w.acts = activities.New(activities.Dependencies{
 		Operator: func() *fleet.Operator { return w.now.Load().operator }, Commit: func() string { return w.now.Load().commit },
-		Store: w.store, Pager: w.pager,
+		Store: w.store, Pager: w.pager, Silences: w.silences, Metrics: w.metrics,
 		Closed: w.closed, WebURL: w.opts.WebURL, Logger: w.opts.Logger, Registerer: w.opts.Registerer,
 	})
 	newEvidenceMetrics(w.store, w.opts.Logger, w.opts.Registerer)

@@ -1,0 +1,296 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+
+	"edgefleet/workflows/contract"
+)
+
+const (
+	// planTimeout is the most that a planning may take.
+	planTimeout = 2 * time.Hour
+	// rolloutTimeout is beyond every deadline that a strategy can have.
+	rolloutTimeout = 120 * 24 * time.Hour
+)
+
+func (a *App) rolloutCommand() *cli.Command {
+	command := []cli.Flag{timeoutFlag(), &cli.StringFlag{Name: "note", Usage: "`TEXT` that says why, for the ledger"}}
+	tell := func(name, usage, update string) *cli.Command {
+		return &cli.Command{Name: name, Usage: usage, ArgsUsage: "ID", Flags: command,
+			Action: func(c *cli.Context) error { return a.commandRollout(c, update, nil) }}
+	}
+	return &cli.Command{
+		Name:  "rollout",
+		Usage: "change the configuration of many devices: plan, approve, canary, waves, and back",
+		Subcommands: []*cli.Command{
+			a.rolloutPlanCommand(),
+			{Name: "show", Usage: "show a plan", ArgsUsage: "HASH", Action: a.rolloutShow,
+				Flags: []cli.Flag{outputFlag(), timeoutFlag(), detailFlag()}},
+			{Name: "start", Usage: "carry out a plan, exactly as it was frozen", Action: a.rolloutStart,
+				Flags: []cli.Flag{outputFlag(), timeoutFlag(), watchFlag(), exitWaitingFlag(),
+					&cli.StringFlag{Name: "plan", Usage: "the plan's `HASH`, or at least 8 digits of its beginning"},
+					&cli.StringFlag{Name: "reason", Usage: "`TEXT` that says why, for the ledger and the next reader"}}},
+			{Name: "list", Usage: "list plans and rollouts, newest first", Action: a.rolloutList,
+				Flags: []cli.Flag{outputFlag(), timeoutFlag(), &cli.IntFlag{Name: "limit", Value: 50, Usage: "at most this many, 1 to 1000"}}},
+			{Name: "status", Usage: "show how a rollout stands, or what became of its devices", ArgsUsage: "ID", Action: a.rolloutStatus,
+				Flags: []cli.Flag{outputFlag(), timeoutFlag(),
+					&cli.BoolFlag{Name: "devices", Usage: "list the devices to which it has come"},
+					&cli.StringFlag{Name: "state", Usage: "only devices in this `STATE`, such as failed; with --devices"}}},
+			{Name: "watch", Usage: "follow a rollout to its end", ArgsUsage: "ID", Action: a.rolloutWatch,
+				Flags: []cli.Flag{outputFlag(), exitWaitingFlag()}},
+			tell("pause", "begin nothing more, and finish what is in work", contract.UpdateRolloutPause),
+			tell("resume", "go on, and accept what made it pause", contract.UpdateRolloutResume),
+			tell("abort", "end it, and leave what was written", contract.UpdateRolloutAbort),
+			{Name: "approve", Usage: "approve what a rollout waits for, or refuse it", ArgsUsage: "ID", Action: a.rolloutApprove,
+				Flags: append([]cli.Flag{
+					&cli.StringFlag{Name: "plan", Usage: "the whole `HASH` of the plan that you have looked at; without it, that of the rollout is taken"},
+					&cli.BoolFlag{Name: "refuse", Usage: "refuse instead of approve"}}, command...)},
+			{Name: "skip", Usage: "leave devices out", ArgsUsage: "ID DEVICE...", Flags: command,
+				Action: func(c *cli.Context) error { return a.commandRollout(c, contract.UpdateRolloutSkip, wantDevices) }},
+			{Name: "retry", Usage: "let devices that are not healthy come to their turn again", ArgsUsage: "ID [DEVICE...]", Flags: command,
+				Action: func(c *cli.Context) error { return a.commandRollout(c, contract.UpdateRolloutRetry, anyDevices) }},
+			{Name: "rollback", Usage: "give every device back what it had, also after the end", ArgsUsage: "ID", Action: a.rolloutRollback,
+				Flags: append([]cli.Flag{outputFlag(), watchFlag()}, command...)},
+		},
+	}
+}
+
+func detailFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "detail", Usage: "show what changes on each device, files as a diff"}
+}
+
+func watchFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "watch", Usage: "follow it to its end"}
+}
+
+func exitWaitingFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "exit-when-waiting", Usage: "end with exit code 3 when it waits for a person, instead of waiting, too"}
+}
+
+func (a *App) rolloutPlanCommand() *cli.Command {
+	return &cli.Command{
+		Name: "plan", Usage: "find out what a baseline would change, and freeze that", Action: a.rolloutPlan,
+		Description: `The devices are read and nothing is written. What would be done is frozen under a
+hash: devices, waves, exact changes, windows. "rollout start --plan HASH" does
+exactly that; a device that has changed by then is left alone and reported.
+
+Without a strategy: 1 canary, then 5 %, 25 % and all; 4 devices of a site at
+once; it pauses at the first device that may be neither as planned nor as
+before, and when over 2 % are not healthy.`,
+		Flags: append([]cli.Flag{outputFlag(), timeoutFlag(), detailFlag(),
+			&cli.StringFlag{Name: "baseline", Usage: "the baseline's `FILE`, as it stands in edge-configs or is going to"},
+			&cli.StringFlag{Name: "select", Usage: "narrow what the baseline selects, as `class=plc,region=us-east-1|us-west-2,site!=substation-7`"},
+			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that says why, for the ledger and the next reader"}},
+			strategyFlags()...),
+	}
+}
+
+func (a *App) rolloutPlan(c *cli.Context) error {
+	in, err := a.planInput(c)
+	if err := firstError(noArgs(c), err, checkOutput(c), checkTimeout(c)); err != nil {
+		return err
+	}
+	t, err := a.dial(c)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	run, err := t.ExecuteWorkflow(c.Context, client.StartWorkflowOptions{
+		ID:                       contract.PlanRolloutID(a.opts.Nonce()),
+		TaskQueue:                contract.TaskQueue,
+		WorkflowExecutionTimeout: planTimeout,
+		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
+		StaticSummary:            "plan the rollout of " + in.File + ": " + in.Reason,
+	}, contract.WorkflowPlanRollout, in)
+	if err != nil {
+		return explain(c.Context, err)
+	}
+	fmt.Fprintf(a.opts.Err, "started %s (run %s)\n", run.GetID(), run.GetRunID())
+	var out contract.PlanProgress
+	view := &planView{waiting: waiting{app: a, began: time.Now()}, t: t, run: run}
+	err = a.follow(c.Context, run, &out, view.look)
+	view.close()
+	switch {
+	case c.Err() != nil:
+		return fmt.Errorf("interrupted; %s goes on, and its plan is going to be in: edgefleet rollout list", run.GetID())
+	case err != nil:
+		return explain(c.Context, err)
+	case out.Plan == nil:
+		return errors.New("the worker gave no plan: it is of another version than this command line")
+	}
+	return a.showPlan(c, t, out.Plan.Hash)
+}
+
+// planInput is what the command line asks for, or why it cannot be asked.
+func (a *App) planInput(c *cli.Context) (contract.PlanRolloutInput, error) {
+	in := contract.PlanRolloutInput{Select: c.String("select"), Actor: a.actor(), Reason: reasonArg(c)}
+	file := c.String("baseline")
+	if file == "" {
+		return in, usagef("rollout plan: --baseline is missing: which baseline is to be rolled out?")
+	}
+	text, err := readBounded(file, contract.MaxBaseline)
+	if err != nil {
+		return in, usageError{err}
+	}
+	in.File, in.Text = filepath.Base(file), text
+	if _, err := contract.ParseSelector(in.Select); err != nil {
+		return in, usagef("--select: %w", err)
+	}
+	in.Strategy, err = strategyOf(c)
+	return in, err
+}
+
+// readBounded reads a file that travels to the workers.
+func readBounded(file string, most int) (string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
+	if err != nil {
+		return "", err
+	}
+	if len(data) > most {
+		return "", fmt.Errorf("%s has more than %d bytes, which do not travel; split the baseline", file, most)
+	}
+	return string(data), nil
+}
+
+// planView shows how far a planning is.
+type planView struct {
+	waiting
+	t     Temporal
+	run   client.WorkflowRun
+	said  string
+	drawn bool
+}
+
+func (v *planView) look(ctx context.Context, last bool) {
+	var p contract.PlanProgress
+	answer, err := v.t.QueryWorkflow(ctx, v.run.GetID(), "", contract.QueryProgress)
+	if err == nil {
+		err = answer.Get(&p)
+	}
+	switch {
+	case err != nil && !last:
+		v.still(func() string { return whoIsMissing(ctx, v.t) })
+		return
+	case err != nil || p.Devices == 0:
+		return
+	}
+	v.told = true
+	text := fmt.Sprintf("%d of %s looked at, %d would be changed", p.Looked, plural(p.Devices, "device"), p.Changing)
+	o := v.app.opts
+	switch {
+	case o.Terminal:
+		fmt.Fprintf(o.Err, "\r%s  %s\x1b[K", bar(p.Looked, p.Devices), text)
+		v.drawn = true
+	case text != v.said && last:
+		fmt.Fprintln(o.Err, text)
+	}
+	v.said = text
+}
+
+func (v *planView) close() {
+	if v.drawn {
+		fmt.Fprintln(v.app.opts.Err)
+	}
+}
+
+func (a *App) rolloutShow(c *cli.Context) error {
+	hash, err := oneArg(c, "hash of a plan")
+	if err := firstError(err, checkOutput(c), checkTimeout(c)); err != nil {
+		return err
+	}
+	t, err := a.dial(c)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	return a.showPlan(c, t, hash)
+}
+
+// planOf asks for a plan with all of its devices, or without them.
+func (a *App) planOf(c *cli.Context, t Temporal, hash string, devices bool) (*contract.RolloutPlanPage, error) {
+	var all *contract.RolloutPlanPage
+	for q := (contract.RolloutQuery{Plan: hash, Detail: devices}); ; {
+		if !devices {
+			q.Limit = 1
+		}
+		query := q
+		out, err := a.askOver(c.Context, t, contract.InspectInput{Question: contract.AskRolloutPlan, Rollout: &query}, c.Duration(flagTimeout))
+		if err != nil {
+			return nil, err
+		}
+		page := out.RolloutPlan
+		if all == nil {
+			all = page
+		} else {
+			all.Devices = append(all.Devices, page.Devices...)
+		}
+		if q.After = page.Next; q.After == "" || !devices {
+			all.Next = ""
+			return all, nil
+		}
+	}
+}
+
+func (a *App) rolloutStart(c *cli.Context) error {
+	if err := firstError(noArgs(c), checkOutput(c), checkTimeout(c)); err != nil {
+		return err
+	}
+	if c.String("plan") == "" {
+		return usagef("rollout start: --plan is missing: make a plan with edgefleet rollout plan, look at it, and give its hash")
+	}
+	t, err := a.dial(c)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	plan, err := a.planOf(c, t, c.String("plan"), false)
+	if err != nil {
+		return err
+	}
+	id := contract.RolloutOf(plan.Hash)
+	run, err := t.ExecuteWorkflow(c.Context, client.StartWorkflowOptions{
+		ID:                       contract.RolloutWorkflowID(id),
+		TaskQueue:                contract.TaskQueue,
+		WorkflowExecutionTimeout: rolloutTimeout,
+		// The store lets a plan begin once; one that was refused there may be
+		// started again when the reason is gone.
+		WorkflowIDReusePolicy:                    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
+		WorkflowExecutionErrorWhenAlreadyStarted: true,
+		StaticSummary:                            fmt.Sprintf("roll out %s %s to %s: %s", plan.Baseline, plan.Version, plural(plan.RolloutPlan.Devices(), "device"), reasonArg(c)),
+		TypedSearchAttributes: temporal.NewSearchAttributes(
+			temporal.NewSearchAttributeKeyKeyword(contract.AttrRolloutID).ValueSet(id),
+			temporal.NewSearchAttributeKeyKeyword(contract.AttrOutcome).ValueSet(contract.RolloutRunning)),
+	}, contract.WorkflowRollout, contract.RolloutInput{PlanHash: plan.Hash, Actor: a.actor(), Reason: cmp.Or(c.String("reason"), plan.Reason)})
+	if temporal.IsWorkflowExecutionAlreadyStartedError(err) {
+		return usagef("the plan was started already, and runs once; look at it with: edgefleet rollout watch %s", id)
+	}
+	if err != nil {
+		return explain(c.Context, err)
+	}
+	fmt.Fprintf(a.opts.Err, "started %s (run %s)\n", run.GetID(), run.GetRunID())
+	if c.Bool("watch") {
+		return a.followRollout(c, t, run, id)
+	}
+	started := map[string]string{"rollout_id": id, "plan_hash": plan.Hash, "workflow_id": run.GetID(), "run_id": run.GetRunID()}
+	return a.show(c, started, func(w io.Writer) {
+		fmt.Fprintln(w, id)
+		fmt.Fprintf(a.opts.Err, "follow it with: edgefleet rollout watch %s\n", id)
+	})
+}
