@@ -17,6 +17,7 @@ import (
 
 	"edgefleet/internal/httpserve"
 	"edgefleet/internal/logging"
+	"edgefleet/internal/telemetry"
 	"edgefleet/internal/temporalx"
 )
 
@@ -125,14 +126,25 @@ func run(c *cli.Context, stderr io.Writer, reload <-chan os.Signal) (err error) 
 	if err != nil {
 		return err
 	}
-	conn, err := temporalx.NewLazy(temporalx.FromContext(c, logger.Named("temporal")))
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	tracing, err := telemetry.New(c.Context, "edgefleet-alertbridge", logger.Named("tracing"))
+	if err != nil {
+		return err
+	}
+	defer tracing.Close(logger)
+	temporal := temporalx.FromContext(c, logger.Named("temporal"))
+	temporal.Interceptors = tracing.Interceptors()
+	if temporal.Metrics, err = telemetry.SDKMetrics(registry); err != nil {
+		return err
+	}
+	conn, err := temporalx.NewLazy(temporal)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	b, err := New(Options{
+		Tracing:         tracing,
 		Temporal:        FromConn(conn),
 		Logger:          logger,
 		Registry:        registry,

@@ -16,6 +16,7 @@ import (
 
 	"edgefleet/internal/httpserve"
 	"edgefleet/internal/routes"
+	"edgefleet/internal/telemetry"
 )
 
 // Options say how a bridge runs. Temporal and Logger are required; everything
@@ -25,6 +26,9 @@ type Options struct {
 	Temporal Temporal
 	// Logger takes the log.
 	Logger *zap.Logger
+	// Tracing traces messages; nil traces nothing. Temporal has to have its
+	// Interceptors.
+	Tracing *telemetry.Tracing
 	// Registry takes the metrics and is what /metrics shows; a new one.
 	Registry *prometheus.Registry
 
@@ -213,7 +217,7 @@ func (b *Bridge) newReconciler() error {
 	r := &reconciler{
 		intake: b.intake, routes: func() routes.List { return *b.routes.Load() }, metrics: b.metrics, log: b.opts.Logger,
 		every: b.opts.ReconcileEvery, within: b.opts.MessageTimeout, now: time.Now,
-		wake: make(chan struct{}, 1), told: map[string]bool{},
+		wake: make(chan struct{}, 1), told: map[string]bool{}, tracer: b.opts.Tracing.Tracer(),
 	}
 	for _, base := range b.opts.Alertmanagers {
 		am, err := newAlertmanager(base, b.opts.Receiver)

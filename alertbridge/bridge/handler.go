@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 )
 
@@ -31,7 +32,7 @@ const readyTimeout = 2 * time.Second
 
 func (b *Bridge) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST "+PathAlertmanager, b.serveMessage)
+	mux.Handle("POST "+PathAlertmanager, b.opts.Tracing.Handler("POST "+PathAlertmanager, http.HandlerFunc(b.serveMessage)))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answerText(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", b.serveReady)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(b.opts.Registry, promhttp.HandlerOpts{}))
@@ -96,7 +97,7 @@ func (b *Bridge) message(w http.ResponseWriter, r *http.Request) (Summary, *fail
 	}
 	// The work is bound to the life of the bridge and not to the request: a
 	// sender that hangs up sends again, and then finds done what was done.
-	ctx, cancel := context.WithTimeout(b.life, b.opts.MessageTimeout)
+	ctx, cancel := context.WithTimeout(trace.ContextWithSpan(b.life, trace.SpanFromContext(r.Context())), b.opts.MessageTimeout)
 	defer cancel()
 	summary := b.intake.take(ctx, m, *b.routes.Load())
 	if summary.Failed > 0 {

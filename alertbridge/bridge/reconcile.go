@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -37,6 +38,7 @@ type reconciler struct {
 	every   time.Duration
 	within  time.Duration
 	now     func() time.Time
+	tracer  trace.Tracer
 
 	// wake asks for a round before the timer does.
 	wake chan struct{}
@@ -98,7 +100,9 @@ func (r *reconciler) round(ctx context.Context) {
 	missing, err := r.compare(ctx)
 	s := Summary{}
 	if len(missing) > 0 {
-		r.intake.carryOut(ctx, missing, &s)
+		traced, span := r.tracer.Start(ctx, "compare with Alertmanager")
+		r.intake.carryOut(traced, missing, &s)
+		span.End()
 		r.metrics.reconciled.Add(float64(s.Started))
 		if s.Started > 0 {
 			r.log.Warn("alerts that stand at Alertmanager had no remediation; it was started", zap.Int("alerts", s.Started))

@@ -30,7 +30,8 @@ func (s *Stack) FleetDir() string { return filepath.Join(s.opts.DataDir, "fleet"
 
 // Temporal says how to connect to the engine.
 func (s *Stack) Temporal() temporalx.Options {
-	return temporalx.Options{Address: s.engine.Addr(), Namespace: s.engine.Namespace(), Logger: s.opts.Logger.Named("temporal")}
+	return temporalx.Options{Address: s.engine.Addr(), Namespace: s.engine.Namespace(), Logger: s.opts.Logger.Named("temporal"),
+		Interceptors: s.tracing.Interceptors()}
 }
 
 // Conn is the stack's own connection to Temporal.

@@ -22,6 +22,7 @@ import (
 	"edgefleet/dev/engine"
 	"edgefleet/dev/monitor"
 	"edgefleet/dev/simfleet"
+	"edgefleet/internal/telemetry"
 	"edgefleet/internal/temporalx"
 	"edgefleet/worker/service"
 )
@@ -70,6 +71,10 @@ type Stack struct {
 	worker *service.Worker
 	prom   *monitor.Server
 	alerts *monitor.Server
+	// tracing is on when the environment names a collector.
+	tracing *telemetry.Tracing
+	// bridgeMetrics are shown by the bridge, with those of the connection.
+	bridgeMetrics *prometheus.Registry
 
 	undo     []step
 	stopOnce sync.Once
@@ -134,7 +139,16 @@ func (s *Stack) startEngine(ctx context.Context) error {
 	}
 	s.engine = e
 	s.started("Temporal", func(context.Context) error { return e.Stop() })
-	s.conn, err = temporalx.NewLazy(s.Temporal())
+	if s.tracing, err = telemetry.New(ctx, "edgefleet-dev", s.opts.Logger.Named("tracing")); err != nil {
+		return err
+	}
+	s.started("tracing", s.tracing.Shutdown)
+	s.bridgeMetrics = newRegistry()
+	conn := s.Temporal()
+	if conn.Metrics, err = telemetry.SDKMetrics(s.bridgeMetrics); err != nil {
+		return err
+	}
+	s.conn, err = temporalx.NewLazy(conn)
 	if err != nil {
 		return err
 	}
@@ -190,8 +204,8 @@ func (s *Stack) startFleet(ctx context.Context) error {
 
 func (s *Stack) startBridge(ctx context.Context) error {
 	o := bridge.Options{
-		Temporal: bridge.FromConn(s.conn), Logger: s.opts.Logger.Named("bridge"), Registry: newRegistry(),
-		Listen: s.opts.BridgeAddr,
+		Temporal: bridge.FromConn(s.conn), Logger: s.opts.Logger.Named("bridge"), Registry: s.bridgeMetrics,
+		Listen: s.opts.BridgeAddr, Tracing: s.tracing,
 	}
 	if !s.opts.NoMonitoring {
 		// The bridge and Alertmanager each have to know where the other is.
@@ -237,6 +251,10 @@ func (s *Stack) startWorker(ctx context.Context) error {
 		// looks at each of them once a second.
 		Watch: service.WatchDeclared, ProbeMaxAge: 500 * time.Millisecond,
 		Temporal: s.Temporal(), Logger: s.opts.Logger.Named("worker"), Registerer: registry, Gatherer: registry,
+	}
+	o.Tracing = s.tracing
+	if o.Temporal.Metrics, err = telemetry.SDKMetrics(registry); err != nil {
+		return err
 	}
 	if s.alerts != nil {
 		o.AlertmanagerURL = s.alerts.URL()

@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	sdkclient "go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
+	"go.temporal.io/sdk/interceptor"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 
@@ -47,6 +48,9 @@ type Options struct {
 	Logger *zap.Logger
 	// Metrics takes what the SDK measures; nil is nowhere.
 	Metrics sdkclient.MetricsHandler
+	// Interceptors trace what goes through the connection, and through workers
+	// that are made of it.
+	Interceptors []interceptor.ClientInterceptor
 	// Env replaces the process's environment in tests; nil is the process's.
 	Env envconfig.EnvLookup
 }
@@ -153,6 +157,7 @@ func clientOptions(o Options) (sdkclient.Options, error) {
 	opts.Namespace = firstOf(o.Namespace, opts.Namespace, DefaultNamespace)
 	opts.Identity = o.Identity
 	opts.MetricsHandler = o.Metrics
+	opts.Interceptors = append(opts.Interceptors, o.Interceptors...)
 	logger := o.Logger
 	if logger == nil {
 		logger = zap.NewNop()

@@ -15,7 +15,9 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
+	"go.uber.org/zap"
 
+	"edgefleet/internal/telemetry"
 	"edgefleet/internal/temporalx"
 )
 
@@ -232,11 +234,16 @@ func (a *App) dial(c *cli.Context) (Temporal, error) {
 }
 
 func dial(ctx context.Context, o temporalx.Options) (Temporal, error) {
+	tracing, err := telemetry.New(ctx, "edgefleet", zap.NewNop())
+	if err != nil {
+		return nil, err
+	}
+	o.Interceptors = tracing.Interceptors()
 	conn, err := temporalx.Dial(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	return conn.Client, nil
+	return traced{conn.Client, tracing}, nil
 }
 
 // operatorName is EDGEFLEET_USER, or the name of the login.

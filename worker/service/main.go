@@ -13,6 +13,7 @@ import (
 
 	"edgefleet/internal/httpserve"
 	"edgefleet/internal/logging"
+	"edgefleet/internal/telemetry"
 	"edgefleet/internal/temporalx"
 )
 
@@ -91,6 +92,16 @@ func run(c *cli.Context, stderr io.Writer) error {
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	tracing, err := telemetry.New(c.Context, "edgefleet-worker", logger.Named("tracing"))
+	if err != nil {
+		return err
+	}
+	defer tracing.Close(logger)
+	temporal := temporalx.FromContext(c, logger.Named("temporal"))
+	temporal.Interceptors = tracing.Interceptors()
+	if temporal.Metrics, err = telemetry.SDKMetrics(registry); err != nil {
+		return err
+	}
 	w, err := New(Options{
 		FleetDir:        c.String("fleet"),
 		FleetInterval:   c.Duration("fleet-interval"),
@@ -106,7 +117,8 @@ func run(c *cli.Context, stderr io.Writer) error {
 		Watch:           c.String("watch"),
 		ProbeMaxAge:     c.Duration("probe-max-age"),
 		MaxActivities:   c.Int("max-activities"),
-		Temporal:        temporalx.FromContext(c, logger.Named("temporal")),
+		Temporal:        temporal,
+		Tracing:         tracing,
 		Logger:          logger,
 		Registerer:      registry,
 		Gatherer:        registry,

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"edgefleet/internal/telemetry"
 	"edgefleet/internal/temporalx"
 )
 
@@ -58,6 +59,10 @@ type Options struct {
 	Housekeeping time.Duration
 	// StopTimeout bounds Stop: activities that run are given this long.
 	StopTimeout time.Duration
+
+	// Tracing traces calls to devices; nil traces nothing. Temporal has to have
+	// its Interceptors.
+	Tracing *telemetry.Tracing
 
 	Temporal   temporalx.Options
 	Logger     *zap.Logger

@@ -33,7 +33,7 @@ func (w *Worker) serve(declared *fleetdir.Fleet) (*served, error) {
 	}
 	drivers := make([]devices.Driver, len(w.drivers))
 	for i, d := range w.drivers {
-		drivers[i] = d
+		drivers[i] = traced(d, w.opts.Tracing)
 	}
 	operator, err := fleet.New(fleet.Options{Fleet: declared, Drivers: drivers, Dialer: w.dialer,
 		Credentials: w.credentials, SunSpec: w.sunspec, Pins: activities.Pins(func() *store.Store { return w.store })})
