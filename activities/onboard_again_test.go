@@ -104,6 +104,22 @@ func TestADeviceThatWasExchangedIsOnboardedOnlyWhenThatIsAccepted(t *testing.T) 
 	require.Empty(t, r.Detail, "an onboarding that succeeds takes back why the last one failed")
 }
 
+func TestADeviceThatWasTakenOutOfServiceBeginsAnew(t *testing.T) {
+	p := newPlant(t)
+	own := store.Owner{WorkflowID: "onboard/before", RunID: "1"}
+	lease, err := p.store.AcquireLease(t.Context(), "edge-001", own)
+	require.NoError(t, err)
+	_, err = p.store.Register(t.Context(), store.Registration{DeviceID: "edge-001", State: store.StateOnboarded, Owner: own, LeaseToken: lease.Token,
+		Actor: "operator:kim", ActivityID: "1", Facts: store.Facts{DeclaredHash: "before", Serial: "another"}})
+	require.NoError(t, err)
+	_, err = p.store.Decommission(t.Context(), store.Decommissioning{DeviceID: "edge-001", Owner: own, LeaseToken: lease.Token, Actor: "operator:kim", ActivityID: "2"})
+	require.NoError(t, err)
+	require.NoError(t, p.store.ReleaseLease(t.Context(), "edge-001", lease.Token))
+	out, err := onboardDevice(p)
+	require.NoError(t, err)
+	require.Nil(t, out.Failure, "nothing is in service that could have been exchanged")
+}
+
 func TestThatADeviceAnswersAgainTakesBackThatItIsDark(t *testing.T) {
 	p := newPlant(t)
 	p.acts.remember(t.Context(), "edge-001", stateUnreachable, "no answer")
