@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 
@@ -15,20 +16,20 @@ import (
 // Device is what a file of Terraform's says of one device, in the terms of the
 // fleet directory. Empty fields are left out of the file.
 type Device struct {
-	ID                 string            `yaml:"id"`
-	Site               string            `yaml:"site"`
-	Region             string            `yaml:"region"`
-	Class              string            `yaml:"class,omitempty"`
-	Profile            string            `yaml:"profile"`
-	Address            string            `yaml:"address"`
-	Unit               *int64            `yaml:"unit,omitempty"`
-	Modbus             *Modbus           `yaml:"modbus,omitempty"`
-	OPCUA              *OPCUA            `yaml:"opcua,omitempty"`
-	SSH                *SSH              `yaml:"ssh,omitempty"`
-	Credentials        string            `yaml:"credentials,omitempty"`
-	NetworkReset       *Reset            `yaml:"network_reset,omitempty"`
-	Labels             map[string]string `yaml:"labels,omitempty"`
-	PlaintextException string            `yaml:"plaintext_exception,omitempty"`
+	ID                 string          `yaml:"id"`
+	Site               string          `yaml:"site"`
+	Region             string          `yaml:"region"`
+	Class              string          `yaml:"class,omitempty"`
+	Profile            string          `yaml:"profile"`
+	Address            string          `yaml:"address"`
+	Unit               *int64          `yaml:"unit,omitempty"`
+	Modbus             *Modbus         `yaml:"modbus,omitempty"`
+	OPCUA              *OPCUA          `yaml:"opcua,omitempty"`
+	SSH                *SSH            `yaml:"ssh,omitempty"`
+	Credentials        string          `yaml:"credentials,omitempty"`
+	NetworkReset       *Reset          `yaml:"network_reset,omitempty"`
+	Labels             map[string]Text `yaml:"labels,omitempty"`
+	PlaintextException Text            `yaml:"plaintext_exception,omitempty"`
 }
 
 // Modbus says how the gateway at a device's address is spoken to.
@@ -61,7 +62,7 @@ type Fleet struct {
 	Name       string            `yaml:"name"`
 	Regions    map[string]Region `yaml:"regions"`
 	Monitoring bool              `yaml:"monitoring"`
-	Tags       map[string]string `yaml:"tags,omitempty"`
+	Tags       map[string]Text   `yaml:"tags,omitempty"`
 	Security   Security          `yaml:"security"`
 }
 
@@ -107,6 +108,18 @@ type Overrides struct {
 
 // Settings are values by the name of the setting.
 type Settings map[string]Scalar
+
+// Text is what people write in words.
+type Text string
+
+// MarshalYAML has a text of several lines, or with tabs, written in quotes: the
+// block that the encoder would choose for it cannot always be read back.
+func (t Text) MarshalYAML() (any, error) {
+	if !strings.ContainsFunc(string(t), unicode.IsControl) {
+		return string(t), nil
+	}
+	return &yaml.Node{Kind: yaml.ScalarNode, Value: string(t), Style: yaml.DoubleQuotedStyle}, nil
+}
 
 // Scalar is one value of a setting as it is written in YAML: 50, 85.0, on.
 type Scalar string

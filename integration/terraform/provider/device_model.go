@@ -103,7 +103,7 @@ func (m *deviceModel) declaration(ctx context.Context) (d declare.Device, diags 
 	d = declare.Device{
 		ID: m.ID.ValueString(), Site: m.Site.ValueString(), Region: m.Region.ValueString(), Class: m.Class.ValueString(),
 		Profile: m.Profile.ValueString(), Address: m.Address.ValueString(), Unit: m.Unit.ValueInt64Pointer(),
-		Credentials: m.Credentials.ValueString(), PlaintextException: m.PlaintextException.ValueString(),
+		Credentials: m.Credentials.ValueString(), PlaintextException: declare.Text(m.PlaintextException.ValueString()),
 	}
 	if !m.Modbus.IsNull() {
 		var s modbusModel
@@ -148,7 +148,7 @@ func (m *deviceModel) take(d declare.Device) {
 	text(&m.Class, d.Class)
 	text(&m.Profile, d.Profile)
 	text(&m.Address, d.Address)
-	text(&m.PlaintextException, d.PlaintextException)
+	text(&m.PlaintextException, string(d.PlaintextException))
 	text(&m.Credentials, d.Credentials)
 	m.takeProtocol(d)
 	m.Unit = types.Int64PointerValue(d.Unit)
@@ -211,10 +211,10 @@ func optional(s string) types.String {
 	return types.StringValue(s)
 }
 
-func texts(m map[string]string) types.Map {
+func texts(m map[string]declare.Text) types.Map {
 	out := make(map[string]attr.Value, len(m))
 	for k, v := range m {
-		out[k] = types.StringValue(v)
+		out[k] = types.StringValue(string(v))
 	}
 	return types.MapValueMust(types.StringType, out)
 }

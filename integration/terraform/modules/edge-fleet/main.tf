@@ -29,7 +29,13 @@ locals {
   template = var.device_template != null ? var.device_template : {
     address = "%s.internal:502", profile = "feeder-rtu", site = "%s", labels = null, plaintext_exception = null
   }
-  ids = [for i in range(var.fleet_config.device_count) : format("edge-%03d", i + 1)]
+  # A range has 1024 numbers at most.
+  thousands = range(ceil(var.fleet_config.device_count / 1000))
+  ids = flatten([
+    for t in local.thousands : [
+      for i in range(min(1000, var.fleet_config.device_count - t * 1000)) : format("edge-%03d", t * 1000 + i + 1)
+    ]
+  ])
   generated = {
     for i, id in local.ids : id => {
       site                = replace(local.template.site, "%s", id)
