@@ -186,8 +186,10 @@ func TestTheRegistrysPinsAreThoseOfDevicesInService(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, pin)
 	require.NoError(t, p.store.Close())
-	_, err = pins.Pin(t.Context(), "gw-9")
-	reason, retry := reasonOf(t.Context(), err)
-	require.Equal(t, contract.ErrStore, reason)
-	require.True(t, retry)
+	for _, away := range []*store.Store{p.store, nil} {
+		_, err = Pins(func() *store.Store { return away }).Pin(t.Context(), "gw-9")
+		reason, retry := reasonOf(t.Context(), err)
+		require.Equal(t, contract.ErrStore, reason)
+		require.True(t, retry)
+	}
 }

@@ -15,7 +15,11 @@ func Pins(s func() *store.Store) fleet.Pins { return pins{s} }
 type pins struct{ store func() *store.Store }
 
 func (p pins) Pin(ctx context.Context, deviceID string) (string, error) {
-	pin, err := p.store().Pin(ctx, deviceID)
+	s := p.store()
+	if s == nil {
+		return "", ofStore(errors.New("the store is not open yet"))
+	}
+	pin, err := s.Pin(ctx, deviceID)
 	if errors.Is(err, store.ErrNotFound) {
 		return "", nil
 	}
