@@ -33,7 +33,7 @@ func (a *App) applyCommand() *cli.Command {
 it shows as "-" are decommissioned, which needs --yes. The worker has to run the
 same revision of the fleet directory. Nothing is written to a device that is
 decommissioned; one that a remediation is at work on is waited for.`,
-		Flags: append(watchFlags(), timeoutFlag(),
+		Flags: append(append(watchFlags(), trustFlags()...), timeoutFlag(),
 			&cli.BoolFlag{Name: "yes", Usage: "decommission devices that are no longer declared"}),
 		Action: a.apply,
 	}
@@ -128,7 +128,7 @@ func (a *App) carryOut(c *cli.Context, t Temporal, todo toDo, out *applied) erro
 		var onboarding, decommissioning client.WorkflowRun
 		var err error
 		if len(ids) > 0 {
-			in := contract.OnboardInput{Selection: contract.Selection{IDs: ids}, Actor: a.actor(), Reason: reasonArg(c)}
+			in := contract.OnboardInput{Selection: contract.Selection{IDs: ids}, Actor: a.actor(), Reason: reasonArg(c), Trust: trustArg(c)}
 			if onboarding, err = a.startOnboarding(c, t, in); err != nil {
 				return err
 			}

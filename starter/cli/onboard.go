@@ -28,19 +28,29 @@ func (a *App) onboardCommand() *cli.Command {
 baseline, verified and registered. One that cannot be onboarded is left as it
 was found and does not stop the others. Devices that are onboarded as they are
 declared are skipped, so that the same command again does only what is left.`,
-		Flags: append(watchFlags(),
+		Flags: append(append(watchFlags(), trustFlags()...),
 			&cli.BoolFlag{Name: "all", Usage: "every declared device"},
 			&cli.StringFlag{Name: "site", Usage: "every device at this `SITE`"},
 			&cli.StringFlag{Name: "region", Usage: "every device in this `REGION`"},
 			&cli.StringFlag{Name: "watch", Usage: "look again at the onboarding with this `WORKFLOW-ID`, and start nothing"},
 			&cli.BoolFlag{Name: "again", Usage: "also those that are onboarded as they are declared"},
-			&cli.BoolFlag{Name: "trust-first-use", Usage: "pin what a device shows when nothing is known of it, where the fleet file allows that"},
-			&cli.BoolFlag{Name: "accept-replacement", Usage: "also another device than the one in service: another serial number, and with --trust-first-use another fingerprint"},
 			&cli.IntFlag{Name: "per-site", Value: bounds.PerSite, Usage: "at most `N` devices of a site at once"},
 			&cli.IntFlag{Name: "per-region", Value: bounds.PerRegion, Usage: "at most `N` devices of a region at once"},
 			&cli.IntFlag{Name: "at-once", Value: bounds.Total, Usage: fmt.Sprintf("at most `N` devices at once, 1 to %d", contract.MaxAtOnce)}),
 		Action: a.onboard,
 	}
+}
+
+// trustFlags are what the one who onboards devices takes upon himself.
+func trustFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "trust-first-use", Usage: "pin what a device shows when nothing is known of it, where the fleet file allows that"},
+		&cli.BoolFlag{Name: "accept-replacement", Usage: "also another device than the one in service: another serial number, and with --trust-first-use another fingerprint"},
+	}
+}
+
+func trustArg(c *cli.Context) contract.Trust {
+	return contract.Trust{TrustFirstUse: c.Bool("trust-first-use"), AcceptReplacement: c.Bool("accept-replacement")}
 }
 
 func (a *App) onboard(c *cli.Context) error {
@@ -90,7 +100,7 @@ func (a *App) onboardInput(c *cli.Context) (contract.OnboardInput, error) {
 		Actor:     a.actor(),
 		Reason:    reasonArg(c),
 		Bounds:    contract.Bounds{PerSite: c.Int("per-site"), PerRegion: c.Int("per-region"), Total: c.Int("at-once")},
-		Trust:     contract.Trust{TrustFirstUse: c.Bool("trust-first-use"), AcceptReplacement: c.Bool("accept-replacement")},
+		Trust:     trustArg(c),
 	}
 	ways := 0
 	for _, given := range []bool{len(in.Selection.IDs) > 0, in.Selection.All, c.IsSet("site"), c.IsSet("region"), c.IsSet("watch")} {
