@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,15 +16,9 @@ import (
 	"edgefleet/workflows/contract"
 )
 
-const (
-	// queuesFresh is how long Temporal's answers are shown before it is asked
-	// again, and queuesWithin bounds the questions of one scrape.
-	queuesFresh  = 15 * time.Second
-	queuesWithin = 5 * time.Second
-	// pollerFresh is how long after its last poll a worker counts as one that
-	// takes work: a poll lasts a minute when there is none.
-	pollerFresh = 90 * time.Second
-)
+// pollerFresh is how long after its last poll a worker counts as one that takes
+// work: a poll lasts a minute when there is none.
+const pollerFresh = 90 * time.Second
 
 // queueState is what Temporal says of one queue.
 type queueState struct {
@@ -39,24 +32,16 @@ type queueState struct {
 // waits in them. Every worker asks for the queues of all regions: the one that
 // nobody serves has no worker that could tell.
 type queueMetrics struct {
-	states  func(ctx context.Context) ([]queueState, error)
-	clock   func() time.Time
-	logger  *zap.Logger
+	states  cached[[]queueState]
 	workers *prometheus.Desc
 	backlog *prometheus.Desc
 	age     *prometheus.Desc
-
-	// mu is held while Temporal is asked, so that scrapes share the answer.
-	mu     sync.Mutex
-	asked  time.Time
-	last   []queueState
-	failed bool
 }
 
 func newQueueMetrics(conn *temporalx.Conn, regions func() []string, logger *zap.Logger, r prometheus.Registerer) *queueMetrics {
 	labels := []string{"queue", "region", "type"}
 	m := &queueMetrics{
-		clock: time.Now, logger: logger,
+		states: cached[[]queueState]{clock: time.Now, logger: logger, complaint: "Temporal does not tell how its queues stand"},
 		workers: prometheus.NewDesc("edgefleet_queue_workers",
 			"Processes that took, or asked for, work of the queue in the last 90 seconds.", labels, nil),
 		backlog: prometheus.NewDesc("edgefleet_queue_backlog",
@@ -64,7 +49,7 @@ func newQueueMetrics(conn *temporalx.Conn, regions func() []string, logger *zap.
 		age: prometheus.NewDesc("edgefleet_queue_backlog_age_seconds",
 			"For how long the oldest task of the queue waits, about.", labels, nil),
 	}
-	m.states = func(ctx context.Context) ([]queueState, error) { return askQueues(ctx, conn, regions(), m.clock()) }
+	m.states.ask = func(ctx context.Context) ([]queueState, error) { return askQueues(ctx, conn, regions(), time.Now()) }
 	r.MustRegister(m)
 	return m
 }
@@ -115,31 +100,19 @@ func (m *queueMetrics) Describe(to chan<- *prometheus.Desc) {
 	to <- m.age
 }
 
-// Collect is of prometheus.Collector. Without Temporal's answer there are no
-// series: an old number would look like a present one.
+// Collect is of prometheus.Collector.
 func (m *queueMetrics) Collect(to chan<- prometheus.Metric) {
-	for _, s := range m.now() {
+	states, ok := m.states.now()
+	if !ok {
+		return
+	}
+	for _, s := range states {
 		for desc, value := range map[*prometheus.Desc]float64{
 			m.workers: float64(s.workers), m.backlog: float64(s.backlog), m.age: s.age.Seconds(),
 		} {
 			to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, s.queue, s.region, s.kind)
 		}
 	}
-}
-
-func (m *queueMetrics) now() []queueState {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if now := m.clock(); m.asked.IsZero() || now.Sub(m.asked) >= queuesFresh {
-		ctx, cancel := context.WithTimeout(context.Background(), queuesWithin)
-		defer cancel()
-		states, err := m.states(ctx)
-		if err != nil && !m.failed {
-			m.logger.Warn("Temporal does not tell how its queues stand", zap.Error(err))
-		}
-		m.asked, m.last, m.failed = now, states, err != nil
-	}
-	return m.last
 }
 
 // declaredRegions are all regions of the fleet, whoever serves them.

@@ -60,8 +60,8 @@ func TestQueuesOfWhichNothingIsKnownHaveNoSeries(t *testing.T) {
 	registry, now, asked := prometheus.NewRegistry(), time.Unix(1_700_000_000, 0), 0
 	m := newQueueMetrics(nil, nil, zap.New(core), registry)
 	away := errors.New("away")
-	m.clock = func() time.Time { return now }
-	m.states = func(context.Context) ([]queueState, error) {
+	m.states.clock = func() time.Time { return now }
+	m.states.ask = func(context.Context) ([]queueState, error) {
 		asked++
 		if away != nil {
 			return nil, away
@@ -80,12 +80,32 @@ func TestQueuesOfWhichNothingIsKnownHaveNoSeries(t *testing.T) {
 		require.Equal(t, want, n)
 	}
 	shows(0)
-	now = now.Add(queuesFresh)
+	now = now.Add(cachedFresh)
 	shows(0)
 	require.Equal(t, 1, logs.Len(), "it is told once")
-	away, now = nil, now.Add(queuesFresh)
+	away, now = nil, now.Add(cachedFresh)
 	shows(3)
-	now = now.Add(queuesFresh - 1)
+	now = now.Add(cachedFresh - 1)
 	shows(3)
 	require.Equal(t, 3, asked, "scrapes share an answer for a while")
+}
+
+func (f *frontend) CountWorkflowExecutions(_ context.Context, r *workflowservice.CountWorkflowExecutionsRequest) (*workflowservice.CountWorkflowExecutionsResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.away != nil {
+		return nil, wire(f.away)
+	}
+	answer := &workflowservice.CountWorkflowExecutionsResponse{}
+	if r.GetQuery() == "WorkflowType = 'edgefleet.rollout' AND ExecutionStatus = 'Running'" {
+		answer.Count = 3
+	}
+	return answer, nil
+}
+
+func TestWorkflowsInFlightAreCountedByType(t *testing.T) {
+	_, temporal := newFrontend(t)
+	_, body := fetch(t, started(t, options(t, temporal)), "/metrics")
+	require.Contains(t, body, `edgefleet_workflows_running{type="rollout"} 3`+"\n")
+	require.Contains(t, body, `edgefleet_workflows_running{type="remediate"} 0`+"\n")
 }
