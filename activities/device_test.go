@@ -208,11 +208,18 @@ func TestWithoutTheStoreNothingIsWritten(t *testing.T) {
 			require.Empty(t, p.outlet.Writes())
 		})
 	}
-	t.Run("a read does not need it", func(t *testing.T) {
+	t.Run("whether a device answers does not need it", func(t *testing.T) {
+		p := newPlant(t)
+		require.NoError(t, p.store.Close())
+		out, err := do[contract.NetworkReport](p, contract.ActionCheckNetwork, actionInput(contract.Scope{DeviceID: "edge-001"}))
+		require.NoError(t, err)
+		require.True(t, out.Reachable)
+	})
+	t.Run("what a device should have needs it, and the directory is not taken in its place", func(t *testing.T) {
 		p := newPlant(t)
 		require.NoError(t, p.store.Close())
 		_, err := do[contract.HealthReport](p, contract.ActionVerifyDevice, actionInput(contract.Scope{DeviceID: "edge-001"}))
-		require.NoError(t, err)
+		require.Contains(t, requireType(t, contract.ErrStore, true, err), "find out what it was assigned")
 	})
 }
 

@@ -156,6 +156,9 @@ func (a *Activities) onboardLeased(ctx context.Context, in contract.OnboardDevic
 	}
 	began := time.Now()
 	reg.State = store.StateOnboarded
+	if err := a.assignDeclared(ctx, op, in); err != nil {
+		return contract.OnboardDeviceResult{}, onboardError(in.DeviceID, contract.PhaseRegister, err, err)
+	}
 	if _, err := a.deps.Store.Register(ctx, reg); err != nil {
 		return contract.OnboardDeviceResult{}, onboardError(in.DeviceID, contract.PhaseRegister, err, err)
 	}

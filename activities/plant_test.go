@@ -126,7 +126,7 @@ func (p *plant) load() {
 	p.t.Helper()
 	f, err := fleetdir.Load(p.dir)
 	require.NoError(p.t, err)
-	p.operator, err = fleet.New(fleet.Options{Fleet: f, Drivers: []devices.Driver{p.driver},
+	p.operator, err = fleet.New(fleet.Options{Fleet: f, Assigned: Assigned(func() *store.Store { return p.store }), Drivers: []devices.Driver{p.driver},
 		ConnectTimeout: 300 * time.Millisecond, ResponseTimeout: 200 * time.Millisecond})
 	require.NoError(p.t, err)
 }

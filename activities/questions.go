@@ -130,7 +130,9 @@ func (a *Activities) askDeviceShow(ctx context.Context, q contract.DeviceQuery) 
 	case !errors.Is(err, store.ErrNotFound):
 		return out, err
 	}
-	if desired, ok := f.Baseline(d); ok {
+	if assigned, err := a.deps.Store.Assignment(ctx, d.ID); err == nil {
+		out.Baseline = assigned.Baseline + " " + assigned.Version
+	} else if desired, ok := f.Baseline(d); ok {
 		out.Baseline = desired.Baseline + " " + desired.Version
 	}
 	if d.NetworkReset != nil {

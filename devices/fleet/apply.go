@@ -74,7 +74,10 @@ func (o *Operator) ApplyBaseline(ctx context.Context, id string, j Journal, prog
 	if err != nil {
 		return ApplyReport{}, err
 	}
-	desired, ok := o.fleet.Baseline(d)
+	desired, ok, err := o.desired(ctx, d)
+	if err != nil {
+		return ApplyReport{}, err
+	}
 	if !ok {
 		return ApplyReport{DeviceID: id}, nil
 	}

@@ -40,7 +40,10 @@ func (o *Operator) Drift(ctx context.Context, id string) (DriftReport, error) {
 	if err != nil {
 		return DriftReport{}, err
 	}
-	desired, ok := o.fleet.Baseline(d)
+	desired, ok, err := o.desired(ctx, d)
+	if err != nil {
+		return DriftReport{}, err
+	}
 	if !ok {
 		return DriftReport{DeviceID: id}, nil
 	}

@@ -94,7 +94,7 @@ func (o *Operator) Onboard(ctx context.Context, id string, opts OnboardOptions, 
 	if err != nil {
 		return OnboardReport{}, err
 	}
-	b := &onboard{Operator: o, id: id, device: d, model: p, opts: opts, journal: j, progress: progress, report: OnboardReport{DeviceID: id}}
+	b := &onboard{Operator: o.declared(), id: id, device: d, model: p, opts: opts, journal: j, progress: progress, report: OnboardReport{DeviceID: id}}
 	steps := []onboardStep{{PhaseReach, b.reach}}
 	if proves(d) && o.enrollers[p.Protocol] != nil {
 		steps = append(steps, onboardStep{PhaseEnrol, b.enrol})

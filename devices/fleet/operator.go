@@ -35,6 +35,9 @@ type Options struct {
 	// Pins are asked about devices whose declaration has no fingerprint; nil
 	// has none.
 	Pins Pins
+	// Assigned knows what devices were assigned; nil is that none was, so that
+	// the fleet directory's baselines count.
+	Assigned Assignments
 	// SunSpec maps the points of SunSpec profiles on each device, as
 	// sunspec.Catalog does; it may be nil where no declared device has such a
 	// profile.

@@ -47,7 +47,10 @@ func (o *Operator) Verify(ctx context.Context, id string) (HealthReport, error) 
 }
 
 func (o *Operator) verify(ctx context.Context, t *target) (HealthReport, error) {
-	desired, hasBaseline := o.fleet.Baseline(t.Device)
+	desired, hasBaseline, err := o.desired(ctx, t.Device)
+	if err != nil {
+		return HealthReport{DeviceID: t.ID}, err
+	}
 	return verifyAgainst(ctx, t, desired, hasBaseline)
 }
 

@@ -45,6 +45,18 @@ func (s *Store) Assign(ctx context.Context, a Assignment) error {
 	return nil
 }
 
+// Unassign forgets what a device was assigned, if it was anything.
+func (s *Store) Unassign(ctx context.Context, deviceID string) error {
+	_, err := write(ctx, s, func(t *txn) (struct{}, error) {
+		_, err := t.exec(`DELETE FROM assignment WHERE device_id = $1`, clean(deviceID))
+		return struct{}{}, err
+	})
+	if err != nil {
+		return fmt.Errorf("unassign %s: %w", deviceID, err)
+	}
+	return nil
+}
+
 // Assignment returns what a device should have, or ErrNotFound when it was
 // never assigned anything.
 func (s *Store) Assignment(ctx context.Context, deviceID string) (Assignment, error) {
