@@ -193,7 +193,7 @@ func TestNobodyElseGetsASession(t *testing.T) {
 func TestEachFaultIsWhatItSaysAndIsHealed(t *testing.T) {
 	d := start(t)
 	ep := endpoint(t, d)
-	ep.ResponseTimeout = 200 * time.Millisecond
+	ep.ResponseTimeout = time.Second
 	_, link := open(t, ep)
 	for _, f := range []chassis.Fault{chassis.FaultOffline, chassis.FaultHang, chassis.FaultResetOnly} {
 		require.NoError(t, link.Ping(t.Context()))

@@ -245,7 +245,7 @@ func TestOnlyAKnownKeyLogsInAndOnlySudoIsRoot(t *testing.T) {
 func TestEachFaultIsWhatItSaysAndIsHealed(t *testing.T) {
 	d := start(t)
 	ep := endpoint(t, d)
-	ep.ResponseTimeout = 200 * time.Millisecond
+	ep.ResponseTimeout = time.Second
 	l := open(t, ep)
 	for _, f := range []chassis.Fault{chassis.FaultOffline, chassis.FaultHang, chassis.FaultResetOnly} {
 		require.NoError(t, l.Ping(t.Context()))

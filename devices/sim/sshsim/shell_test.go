@@ -8,11 +8,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pkg/sftp"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
 
+	"edgefleet/devices/sim/chassis"
 	"edgefleet/devices/sim/sshsim"
 )
 
@@ -121,6 +123,21 @@ func TestNothingThatAClientSendsReachesThisMachine(t *testing.T) {
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.Equal(t, "here", string(text))
+}
+
+func TestACommandThatIsInFlightEndsWithItsDevice(t *testing.T) {
+	for _, line := range []string{"sleep 3600", "sh -s", "cat", "cat /etc/hostname | sleep 3600", "exec /usr/lib/openssh/sftp-server"} {
+		d := start(t)
+		session, err := dial(t, d).NewSession()
+		require.NoError(t, err)
+		_, err = session.StdinPipe() // which nobody closes
+		require.NoError(t, err)
+		require.NoError(t, session.Start(line))
+		began := time.Now()
+		require.NoError(t, d.Break(chassis.FaultOffline, true), line)
+		require.Less(t, time.Since(began), patience, line)
+		require.Error(t, session.Wait(), line)
+	}
 }
 
 func TestTheFileTransferKnowsLinksModesAndOwners(t *testing.T) {
