@@ -13,6 +13,7 @@ import (
 	"edgefleet/devices/dial"
 	"edgefleet/devices/fleetdir"
 	"edgefleet/devices/inventory"
+	"edgefleet/devices/patch"
 	"edgefleet/devices/profile"
 )
 
@@ -44,6 +45,9 @@ type Options struct {
 	SunSpec interface {
 		Link(inner devices.Link, device string) devices.Link
 	}
+	// Artifacts opens the artifacts of patches; nil looks for them in the fleet
+	// directory only.
+	Artifacts *patch.Shelf
 	// ConnectTimeout and ResponseTimeout are for every request; 0 leaves the
 	// drivers' defaults, 3 s and 2 s.
 	ConnectTimeout, ResponseTimeout time.Duration
@@ -72,6 +76,9 @@ func New(o Options) (*Operator, error) {
 	op := &Operator{fleet: o.Fleet, drivers: map[string]devices.Driver{}, enrollers: map[string]devices.Enroller{}, dialer: o.Dialer, opts: o}
 	if op.dialer == nil {
 		op.dialer = dial.Dialer{}
+	}
+	if op.opts.Artifacts == nil {
+		op.opts.Artifacts = &patch.Shelf{}
 	}
 	for _, d := range o.Drivers {
 		op.drivers[d.Protocol()] = d
