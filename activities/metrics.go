@@ -36,6 +36,11 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help: "Alerts " + contract.AlertRemediationFailed + " posted to Alertmanager, by result: ok or failed.",
 		}, []string{"result"}),
 	}
+	// Series that exist from the start can be alerted on: the first increase of
+	// a counter that appears with 1 is no increase to Prometheus.
+	for _, result := range []string{"ok", "failed"} {
+		m.pages.WithLabelValues(result)
+	}
 	r.MustRegister(m.actions, m.duration, m.endings, m.pages)
 	return m
 }
