@@ -8,6 +8,7 @@ import (
 	"net"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -91,6 +92,9 @@ func (h *host) edgeAgent(p *process) int {
 	if len(p.args) != 2 || p.args[1] != "--version" {
 		return p.fail(64, "usage: edge-agent --version")
 	}
-	p.print("edge-agent %s\n", Version)
+	h.mu.Lock()
+	line, _, _ := strings.Cut(h.contentLocked(agentPackage), "\n")
+	h.mu.Unlock()
+	p.print("%s\n", line)
 	return 0
 }

@@ -29,7 +29,8 @@ const (
 	sshUnit   = "ssh.service"
 )
 
-// Version is what edge-agent --version prints, behind its name.
+// Version is what edge-agent --version prints of a gateway fresh from the
+// factory, behind its name.
 const Version = "3.2.1"
 
 // User and group IDs of the gateway.
@@ -132,6 +133,9 @@ func (h *host) install(keys, hostKey string) {
 	dir("/etc/ssh/sshd_config.d", 0o755, 0)
 	file(hostKeyFile, "(kept by the simulation)\n", 0o600, 0)
 	file(hostKeyFile+".pub", hostKey, 0o644, 0)
+
+	dir(incomingDir, 0o750, 0)
+	file(agentPackage, "edge-agent "+Version+"\n", 0o644, 0)
 
 	dir("/run", 0o755, 0)
 	dir("/var/log", 0o755, 0)

@@ -21,6 +21,7 @@ func programs() map[string]program {
 		"/usr/bin/env": (*host).env, "/usr/bin/sudo": (*host).sudo, "/bin/sh": (*host).sh, "/usr/bin/sh": (*host).sh, "/usr/bin/systemctl": (*host).systemctl,
 		"/usr/sbin/sshd": (*host).sshd, sftpServer: (*host).sftp,
 		"/usr/local/bin/edge-validate": (*host).edgeValidate, "/usr/local/bin/edge-agent": (*host).edgeAgent,
+		edgeInstall: (*host).edgeInstall,
 	}
 	for name, do := range map[string]program{
 		"cat": (*host).cat, "head": (*host).head, "base64": (*host).base64, "tr": (*host).tr, "sha256sum": (*host).sha256sum,

@@ -25,7 +25,7 @@ func (h *host) startUnitLocked(name string) (problem string) {
 		return ""
 	}
 	text := h.contentLocked(edgeConfig)
-	if err := validateConfig([]byte(text)); err != nil || text == absent {
+	if err := validateConfig([]byte(text)); err != nil || text == absent || !agentWell(h.contentLocked(agentPackage)) {
 		u.Now = "failed"
 		return "the control process exited with error code"
 	}
