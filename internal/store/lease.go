@@ -85,6 +85,35 @@ func (s *Store) AcquireLease(ctx context.Context, deviceID string, owner Owner) 
 	return l, nil
 }
 
+// AcquireLeaseApart is AcquireLease for a device that must not be in work beside
+// some others: while any of these is held, also by the same owner, the error is
+// the *LeaseHeldError of that one.
+func (s *Store) AcquireLeaseApart(ctx context.Context, deviceID string, others []string, owner Owner) (Lease, error) {
+	err := checkFields(field{"device ID", &deviceID, maxKeyText, true})
+	if err == nil {
+		err = owner.check()
+	}
+	if err != nil {
+		return Lease{}, fmt.Errorf("acquire lease: %w", err)
+	}
+	l, err := write(ctx, s, func(t *txn) (Lease, error) {
+		held, err := t.leases(others)
+		if err != nil {
+			return Lease{}, err
+		}
+		for _, id := range others {
+			if l, ok := held[id]; ok && (!l.Released || l.busy(t.now)) {
+				return Lease{}, &LeaseHeldError{l}
+			}
+		}
+		return t.acquire(deviceID, owner)
+	})
+	if err != nil {
+		return Lease{}, fmt.Errorf("acquire lease on %s: %w", deviceID, err)
+	}
+	return l, nil
+}
+
 // ReleaseLease gives the device back when token is its present lease's, and
 // does nothing otherwise. While a write is in flight the device stays taken
 // until its result or its deadline; the token is worth nothing from now on.

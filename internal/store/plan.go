@@ -14,15 +14,21 @@ const (
 	PlanFrozen   = "frozen"
 )
 
+// PlanPatch is the Kind of plans of a patch.
+const PlanPatch = "patch"
+
 // MaxPlan is how many devices a plan can have.
 const MaxPlan = 20_000
 
 // Plan is what a rollout would do. Source is the text of the baseline, Selector
 // and Strategy are as they were asked for, Strategy and Waves as JSON.
 type Plan struct {
-	PlanID   string `json:"plan_id"`
-	Hash     string `json:"hash,omitempty"`
-	State    string `json:"state"`
+	PlanID string `json:"plan_id"`
+	Hash   string `json:"hash,omitempty"`
+	State  string `json:"state"`
+	// Kind is what it is a plan of: "" is configuration, else it is PlanPatch.
+	// Baseline, Version and File are then those of the patch.
+	Kind     string `json:"kind,omitempty"`
 	Baseline string `json:"baseline"`
 	Version  string `json:"version"`
 	File     string `json:"file"`
@@ -89,6 +95,9 @@ func (p *Plan) check() error {
 		field{"actor", &p.Actor, maxKeyText, true},
 		field{"reason", &p.Reason, maxText, false},
 	)
+	if err == nil && p.Kind != "" && p.Kind != PlanPatch {
+		err = invalidf("kind %q", p.Kind)
+	}
 	if err != nil {
 		return err
 	}
@@ -112,7 +121,7 @@ func (s *Store) CreatePlan(ctx context.Context, p Plan, devices []PlanDevice) (P
 		now := p
 		now.State, now.Hash, now.CreatedAt, now.ExpiresAt, now.Waves = PlanPlanning, "", t.now, nil, "[]"
 		_, err := t.exec(`INSERT INTO rollout_plan (`+planColumns+`) VALUES
-			($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`, now.row()...)
+			($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`, now.row()...)
 		if err != nil {
 			return Plan{}, err
 		}
@@ -202,18 +211,18 @@ func (s *Store) FreezePlan(ctx context.Context, p Plan, devices []PlanDevice) (P
 }
 
 const planColumns = `plan_id, hash, state, baseline, version, file, source, selector, strategy, revision, waves,
-	actor, reason, created_at, expires_at, workflow_id, run_id`
+	actor, reason, created_at, expires_at, workflow_id, run_id, kind`
 
 func (p Plan) row() []any {
 	return []any{p.PlanID, p.Hash, p.State, p.Baseline, p.Version, p.File, p.Source, p.Selector, p.Strategy, p.Revision, p.Waves,
-		p.Actor, p.Reason, micros(p.CreatedAt), toNullMicros(p.ExpiresAt), p.WorkflowID, p.RunID}
+		p.Actor, p.Reason, micros(p.CreatedAt), toNullMicros(p.ExpiresAt), p.WorkflowID, p.RunID, p.Kind}
 }
 
 func scanPlan(p *Plan, scan func(...any) error) error {
 	var created int64
 	var expires nullMicros
 	err := scan(&p.PlanID, &p.Hash, &p.State, &p.Baseline, &p.Version, &p.File, &p.Source, &p.Selector, &p.Strategy, &p.Revision, &p.Waves,
-		&p.Actor, &p.Reason, &created, &expires, &p.WorkflowID, &p.RunID)
+		&p.Actor, &p.Reason, &created, &expires, &p.WorkflowID, &p.RunID, &p.Kind)
 	p.CreatedAt, p.ExpiresAt = fromMicros(created), fromNullMicros(expires)
 	return err
 }
