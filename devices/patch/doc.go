@@ -10,6 +10,8 @@
 //	size: 4                          # bytes
 //	released: 2026-11-01             # since then it is owed
 //	select: {site: substation-7}     # as in baselines
+//	exceptions:
+//	  - {ids: [gw-7], by: J. Doe, reason: "isolated; exchanged in January", until: 2027-01-31}
 //	notes: Closes CVE-2026-0001
 //
 // Rules of this layer:

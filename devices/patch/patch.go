@@ -45,10 +45,31 @@ type Patch struct {
 	Released time.Time
 	Notes    string
 	Select   baseline.Select
+	// Exceptions are devices that somebody has excepted from the patch.
+	Exceptions []Exception
 	// Source is the file that declares it, and Text what stands there.
 	Source, Text string
 
 	idsLine int
+}
+
+// Exception is devices to which a patch is not to come before a day: somebody has
+// decided that, and said why. It changes reports, and no plan.
+type Exception struct {
+	IDs        []string
+	By, Reason string
+	// Until is the first day, in UTC, on which it does not hold any more.
+	Until time.Time
+}
+
+// Exception returns the exception that holds for a device at a time, if one
+// does.
+func (p *Patch) Exception(id string, now time.Time) (Exception, bool) {
+	i := slices.IndexFunc(p.Exceptions, func(e Exception) bool { return slices.Contains(e.IDs, id) && now.Before(e.Until) })
+	if i < 0 {
+		return Exception{}, false
+	}
+	return p.Exceptions[i], true
 }
 
 // Selects says whether the patch is for the device: it has the profile and is
@@ -69,7 +90,19 @@ func Shape() strictyaml.Shape {
 		strictyaml.Need("size", strictyaml.WholeOf("The artifact's bytes", 1, devices.MaxArtifact)),
 		strictyaml.Need("released", strictyaml.TextOf("The day since when it is owed: 2026-11-01")),
 		strictyaml.May("select", baseline.SelectShape("Which devices of the profile it is for: all of these have to match, a list is any of; every device, when it is left out")),
+		strictyaml.May("exceptions", strictyaml.ListOf("Devices to which it is not to come for now; reports say so, and plans do not look at it",
+			strictyaml.MappingOf("An exception",
+				strictyaml.Need("ids", someIDs()),
+				strictyaml.Need("by", strictyaml.TextOf("Who has decided it")),
+				strictyaml.Need("reason", strictyaml.TextOf("Why, and what protects the devices meanwhile")),
+				strictyaml.Need("until", strictyaml.TextOf("The day on which it ends: 2027-01-31"))))),
 		strictyaml.May("notes", strictyaml.TextOf("What it is for, for people")))
+}
+
+func someIDs() strictyaml.Shape {
+	ids := strictyaml.ListOf("IDs of devices", strictyaml.TextOf(""))
+	ids.Some = true
+	return ids
 }
 
 // Parse reads one patch in the terms of the profiles. It is nil when there is
@@ -84,7 +117,8 @@ func Parse(file string, data []byte, profiles map[string]*profile.Profile) (*Pat
 	r := reader{f, &Patch{Source: file, Text: string(data)}}
 	r.head(root, profiles)
 	r.artifact(root)
-	r.released(root)
+	r.p.Released = r.day(root, "released", "give the day since when it is owed, for example released: 2026-11-01")
+	r.exceptions(root)
 	if m, ok := root.Mapping("select"); ok {
 		r.p.Select = baseline.ReadSelect(m)
 		r.p.idsLine = m.KeyLine("ids")
@@ -138,17 +172,32 @@ func (r reader) artifact(root strictyaml.Map) {
 	r.p.Size, _ = n.Int(1, devices.MaxArtifact)
 }
 
-func (r reader) released(root strictyaml.Map) {
-	text := root.NeedText("released", "give the day since when it is owed, for example released: 2026-11-01")
+func (r reader) day(m strictyaml.Map, key, remedy string) time.Time {
+	text := m.NeedText(key, remedy)
 	if text == "" {
-		return
+		return time.Time{}
 	}
 	day, err := time.Parse(time.DateOnly, text)
 	if err != nil {
-		r.f.Add(root.KeyLine("released"), strictyaml.Quote(text)+" is not a day", "write it as 2026-11-01")
-		return
+		r.f.Add(m.KeyLine(key), key+": "+strictyaml.Quote(text)+" is not a day", "write it as 2026-11-01")
 	}
-	r.p.Released = day
+	return day
+}
+
+func (r reader) exceptions(root strictyaml.Map) {
+	for _, m := range root.Mappings("exceptions") {
+		e := Exception{By: m.NeedText("by", "say who has decided it"), Reason: m.NeedText("reason", "say why, and what protects the devices meanwhile"),
+			Until: r.day(m, "until", "give the day on which it ends, for example until: 2027-01-31")}
+		n, ok := m.Get("ids")
+		if !ok {
+			m.Missing("ids", "name the devices")
+			continue
+		}
+		if e.IDs, ok = n.Texts(); ok && len(e.IDs) == 0 {
+			n.Add("ids is empty", "name at least one device, or remove the exception")
+		}
+		r.p.Exceptions = append(r.p.Exceptions, e)
+	}
 }
 
 // Set is the patches of a fleet.
@@ -167,19 +216,28 @@ func Resolve(patches []*Patch, inv *inventory.Inventory) (*Set, strictyaml.Probl
 			problems = append(problems, strictyaml.Problem{File: p.Source, Line: 1, What: fmt.Sprintf("a second patch is named %s; the first is %s", p.Name, first.Source), Remedy: "give each its own name"})
 		}
 		names[p.Name] = p
-		for _, id := range p.Select.IDs {
-			d, known := inv.Device(id)
-			switch {
-			case !known:
-				problems = append(problems, strictyaml.Problem{File: p.Source, Line: p.idsLine, What: "select names the unknown device " + strictyaml.Quote(id), Remedy: "declare it, or correct the name"})
-			case d.Profile != p.Profile:
-				problems = append(problems, strictyaml.Problem{File: p.Source, Line: p.idsLine, What: fmt.Sprintf("select names %s, which has the profile %s", id, d.Profile), Remedy: "leave it out, or correct the profile"})
-			}
+		problems = append(problems, p.references("select", p.Select.IDs, inv)...)
+		for _, e := range p.Exceptions {
+			problems = append(problems, p.references("an exception", e.IDs, inv)...)
 		}
 	}
 	set := &Set{Patches: slices.Clone(patches)}
 	slices.SortFunc(set.Patches, func(a, b *Patch) int { return strings.Compare(a.Name, b.Name) })
 	return set, problems
+}
+
+// references checks the devices that the file names.
+func (p *Patch) references(where string, ids []string, inv *inventory.Inventory) (problems strictyaml.Problems) {
+	for _, id := range ids {
+		d, known := inv.Device(id)
+		switch {
+		case !known:
+			problems = append(problems, strictyaml.Problem{File: p.Source, Line: p.idsLine, What: where + " names the unknown device " + strictyaml.Quote(id), Remedy: "declare it, or correct the name"})
+		case d.Profile != p.Profile:
+			problems = append(problems, strictyaml.Problem{File: p.Source, Line: p.idsLine, What: fmt.Sprintf("%s names %s, which has the profile %s", where, id, d.Profile), Remedy: "leave it out, or correct the profile"})
+		}
+	}
+	return problems
 }
 
 // Patch returns the patch of that name.

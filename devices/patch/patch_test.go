@@ -71,6 +71,13 @@ func TestAGoodPatchIsReadAsItSays(t *testing.T) {
 	require.Equal(t, time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), p.Released)
 	require.Equal(t, baseline.Select{Site: []string{"s1", "s2"}, Labels: map[string][]string{"ring": {"inner"}}}, p.Select)
 	require.Equal(t, "Closes CVE-2026-0001", p.Notes)
+	e, ok := p.Exception("gw-7", time.Date(2027, 1, 30, 23, 0, 0, 0, time.UTC))
+	require.True(t, ok)
+	require.Equal(t, "J. Doe", e.By)
+	_, ok = p.Exception("gw-7", time.Date(2027, 1, 31, 0, 0, 0, 0, time.UTC))
+	require.False(t, ok, "an exception ends")
+	_, ok = p.Exception("gw-8", time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC))
+	require.False(t, ok)
 }
 
 func TestAPatchIsForTheDevicesOfItsProfileThatItSelects(t *testing.T) {

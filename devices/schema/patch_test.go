@@ -17,6 +17,6 @@ func TestTheSchemaOfPatchesTakesGoodFilesAndRefusesBadOnes(t *testing.T) {
 	requireRefused(t, schema.Patch(), "../patch/testdata/bad", map[string][]string{
 		"the profiles":                    {"profile-that-cannot-be-patched", "unknown-profile"},
 		"how versions and paths are read": {"version-of-two-words", "file-that-goes-up"},
-		"the calendar":                    {"released-that-is-no-day"},
+		"the calendar":                    {"released-that-is-no-day", "exception-without-end"},
 	})
 }
