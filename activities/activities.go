@@ -113,13 +113,9 @@ func register[In, Out any](a *Activities, r worker.ActivityRegistry, name string
 	r.RegisterActivityWithOptions(func(ctx context.Context, in In) (Out, error) {
 		began := time.Now()
 		out, err := f(ctx, in)
-		a.metrics.observe(ctx, name, time.Since(began), err)
-		if err != nil && !asked(ctx, err) {
-			info := activity.GetInfo(ctx)
-			a.deps.Logger.Info("activity failed", zap.String("activity", name), zap.Error(err),
-				zap.Int32("attempt", info.Attempt), zap.String("workflow", info.WorkflowExecution.ID),
-				zap.String("run", info.WorkflowExecution.RunID))
-		}
+		took := time.Since(began)
+		a.metrics.observe(ctx, name, took, err)
+		a.logAttempt(ctx, name, in, took, err)
 		return out, toTemporal(ctx, err)
 	}, activity.RegisterOptions{Name: name})
 }

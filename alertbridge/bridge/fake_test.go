@@ -83,21 +83,21 @@ func (f *fakeTemporal) enter(ctx context.Context, id string) error {
 	return nil
 }
 
-func (f *fakeTemporal) StartWorkflow(ctx context.Context, o sdkclient.StartWorkflowOptions, workflowType string, input any) (bool, error) {
+func (f *fakeTemporal) StartWorkflow(ctx context.Context, o sdkclient.StartWorkflowOptions, workflowType string, input any) (string, bool, error) {
 	if err := f.enter(ctx, o.ID); err != nil {
-		return false, err
+		return "", false, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.starts = append(f.starts, start{o, workflowType, input.(contract.RemediateInput)})
 	if f.running[o.ID] {
-		return false, nil
+		return "", false, nil
 	}
 	if f.running == nil {
 		f.running = map[string]bool{}
 	}
 	f.running[o.ID] = true
-	return true, nil
+	return "run-of-" + o.ID, true, nil
 }
 
 func (f *fakeTemporal) SignalWorkflow(ctx context.Context, workflowID, name string, arg any) (bool, error) {

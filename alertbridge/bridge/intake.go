@@ -181,16 +181,17 @@ func (in *intake) carryOut(ctx context.Context, calls []call, s *Summary) {
 	for _, c := range calls {
 		group.Go(func() error {
 			err := errNotAttempted
+			var run string
 			var happened bool
 			if !away.Load() {
-				happened, err = in.carryOutOne(ctx, c)
+				run, happened, err = in.carryOutOne(ctx, c)
 			}
 			if err != nil && (errors.Is(err, errNotAttempted) || temporalx.Away(err)) {
 				away.Store(true)
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			in.count(c, happened, err, s)
+			in.count(c, run, happened, err, s)
 			return nil
 		})
 	}
@@ -199,31 +200,36 @@ func (in *intake) carryOut(ctx context.Context, calls []call, s *Summary) {
 
 // carryOutOne makes one call. Happened says that it changed something: a run
 // was started, or one was there to be signalled.
-func (in *intake) carryOutOne(ctx context.Context, c call) (happened bool, err error) {
+func (in *intake) carryOutOne(ctx context.Context, c call) (run string, happened bool, err error) {
 	select {
 	case in.slots <- struct{}{}:
 		defer func() { <-in.slots }()
 	case <-ctx.Done():
-		return false, errNotAttempted
+		return "", false, errNotAttempted
 	}
 	// Both cases may have been ready.
 	if ctx.Err() != nil {
-		return false, errNotAttempted
+		return "", false, errNotAttempted
 	}
 	ctx, cancel := context.WithTimeout(ctx, in.callTime)
 	defer cancel()
 	if !c.resolvedAt.IsZero() {
-		return in.temporal.SignalWorkflow(ctx, c.episode.WorkflowID(), contract.SignalAlertResolved, c.resolvedAt)
+		happened, err = in.temporal.SignalWorkflow(ctx, c.episode.WorkflowID(), contract.SignalAlertResolved, c.resolvedAt)
+		return "", happened, err
 	}
 	begin := in.now()
-	happened, err = in.temporal.StartWorkflow(ctx, c.options, contract.WorkflowRemediate, c.input)
+	run, happened, err = in.temporal.StartWorkflow(ctx, c.options, contract.WorkflowRemediate, c.input)
 	in.metrics.startTime.Observe(in.now().Sub(begin).Seconds())
-	return happened, err
+	return run, happened, err
 }
 
 // count adds one outcome to the summary, the metrics and the log.
-func (in *intake) count(c call, happened bool, err error, s *Summary) {
-	id := zap.String("workflow", c.episode.WorkflowID())
+func (in *intake) count(c call, run string, happened bool, err error, s *Summary) {
+	log := in.log.With(zap.String("device", c.episode.DeviceID), zap.String("alert", c.episode.AlertName),
+		zap.String("workflow", c.episode.WorkflowID()))
+	if run != "" {
+		log = log.With(zap.String("run", run))
+	}
 	signal := !c.resolvedAt.IsZero()
 	if err != nil {
 		s.Failed++
@@ -231,7 +237,7 @@ func (in *intake) count(c call, happened bool, err error, s *Summary) {
 		if s.Error == "" || s.Error == errNotAttempted.Error() {
 			s.Error = err.Error()
 		}
-		in.log.Debug("not acknowledged", id, zap.Bool("signal", signal), zap.Error(err))
+		log.Debug("not acknowledged", zap.Bool("signal", signal), zap.Error(err))
 		if signal {
 			in.metrics.signals.WithLabelValues(resultFailed).Inc()
 		} else {
@@ -246,19 +252,19 @@ func (in *intake) count(c call, happened bool, err error, s *Summary) {
 	case signal && happened:
 		s.Signalled++
 		in.metrics.signals.WithLabelValues(resultSent).Inc()
-		in.log.Info("alert resolved, remediation told", id)
+		log.Info("alert resolved, remediation told")
 	case signal:
 		in.metrics.signals.WithLabelValues(resultNoWorkflow).Inc()
-		in.log.Debug("alert resolved, no remediation is running", id)
+		log.Debug("alert resolved, no remediation is running")
 	case happened:
 		s.Started++
 		in.metrics.starts.Inc()
-		in.log.Info("remediation started", id, zap.String("device", c.episode.DeviceID), zap.String("alert", c.episode.AlertName),
+		log.Info("remediation started",
 			zap.String("runbook", c.input.Runbook.Path), zap.String("function", c.input.Runbook.Function))
 	default:
 		s.Duplicates++
 		in.metrics.duplicates.Inc()
-		in.log.Debug("remediation is there already", id)
+		log.Debug("remediation is there already")
 	}
 }
 

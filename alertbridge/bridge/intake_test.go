@@ -14,6 +14,8 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/temporal"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"edgefleet/alertbridge/bridge"
 	"edgefleet/workflows/contract"
@@ -305,4 +307,16 @@ func TestAlertsLeftOutByAlertmanagerAreCountedAndShown(t *testing.T) {
 	body := strings.Replace(string(message(t, offline("a"))), `"truncatedAlerts":0`, `"truncatedAlerts":7`, 1)
 	require.Equal(t, bridge.Summary{Started: 1, Truncated: 7}, post(t, client(t), b, []byte(body)).summary)
 	require.EqualValues(t, 7, value(t, r, "edgefleet_bridge_truncated_alerts_total", nil))
+}
+
+func TestOneLineOfTheLogTellsOfAStart(t *testing.T) {
+	core, logs := observer.New(zap.InfoLevel)
+	b := run(t, bridge.Options{Temporal: &fakeTemporal{}, Logger: zap.New(core)})
+	post(t, client(t), b, message(t, offline("edge-001")))
+	lines := logs.FilterMessage("remediation started").All()
+	require.Len(t, lines, 1)
+	require.Equal(t, map[string]any{
+		"device": "edge-001", "alert": "EdgeDeviceOffline", "workflow": idOf("edge-001"), "run": "run-of-" + idOf("edge-001"),
+		"runbook": "auto_remediation.py", "function": "handle_device_offline",
+	}, lines[0].ContextMap())
 }

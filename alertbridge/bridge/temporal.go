@@ -13,10 +13,11 @@ import (
 // Temporal is what the bridge needs of Temporal, and the boundary at which its
 // tests stand in. All calls obey the deadline of their context.
 type Temporal interface {
-	// StartWorkflow returns when Temporal has acknowledged the start. Started
+	// StartWorkflow returns when Temporal has acknowledged the start, with the
+	// ID of the run that goes on, or "" where Temporal did not name it. Started
 	// is false when the workflow ID is taken, by a run that goes on or by one
 	// that ended well: that is an acknowledgement too.
-	StartWorkflow(ctx context.Context, o sdkclient.StartWorkflowOptions, workflowType string, input any) (started bool, err error)
+	StartWorkflow(ctx context.Context, o sdkclient.StartWorkflowOptions, workflowType string, input any) (run string, started bool, err error)
 	// SignalWorkflow signals the current run. Found is false when none goes on.
 	SignalWorkflow(ctx context.Context, workflowID, signal string, arg any) (found bool, err error)
 	// Check says whether Temporal can be worked with, explained.
@@ -29,14 +30,17 @@ func FromConn(conn *temporalx.Conn) Temporal { return connection{conn} }
 
 type connection struct{ conn *temporalx.Conn }
 
-func (c connection) StartWorkflow(ctx context.Context, o sdkclient.StartWorkflowOptions, workflowType string, input any) (bool, error) {
+func (c connection) StartWorkflow(ctx context.Context, o sdkclient.StartWorkflowOptions, workflowType string, input any) (string, bool, error) {
 	ctx, started := temporalx.WatchStart(ctx)
-	_, err := c.conn.Client.ExecuteWorkflow(ctx, o, workflowType, input)
+	run, err := c.conn.Client.ExecuteWorkflow(ctx, o, workflowType, input)
 	var taken *serviceerror.WorkflowExecutionAlreadyStarted
 	if errors.As(err, &taken) {
-		return false, nil
+		return taken.RunId, false, nil
 	}
-	return started(), c.conn.Explain(err)
+	if err != nil {
+		return "", false, c.conn.Explain(err)
+	}
+	return run.GetRunID(), started(), nil
 }
 
 func (c connection) SignalWorkflow(ctx context.Context, workflowID, signal string, arg any) (bool, error) {
