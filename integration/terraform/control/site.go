@@ -188,6 +188,9 @@ func (s *Site) Settle(ctx context.Context) (*fleetdir.Fleet, error) {
 			if errors.Is(err, context.Canceled) {
 				return nil, err
 			}
+			if errors.Is(last, context.DeadlineExceeded) {
+				last = ErrNoAnswer
+			}
 			return nil, fmt.Errorf("after %v, the workers do not run what was written: %w", s.o.TakeUp, last)
 		}
 	}
