@@ -20,6 +20,9 @@ type waveWork struct {
 
 	running            []contract.RolloutRef
 	perSite, perRegion map[string]int
+	// perGroup counts by redundancy group, of which one device is in work at
+	// once.
+	perGroup map[string]int
 }
 
 // waveSite is what is left to do at one site, all of one region.
@@ -61,13 +64,20 @@ func (q *waveWork) take(s *waveSite, i int) contract.RolloutRef {
 	q.running = append(q.running, d)
 	q.perSite[d.Site]++
 	q.perRegion[d.Region]++
+	q.perGroup[d.Group]++
 	return d
 }
 
 func (q *waveWork) leave(d contract.RolloutRef) {
 	q.perSite[d.Site]--
 	q.perRegion[d.Region]--
+	q.perGroup[d.Group]--
 	q.running = slices.DeleteFunc(q.running, func(r contract.RolloutRef) bool { return r.ID == d.ID })
+}
+
+// apart says that no partner of the device is in work.
+func (q *waveWork) apart(d contract.RolloutRef) bool {
+	return d.Group == "" || q.perGroup[d.Group] == 0
 }
 
 // calendarNames are those of the devices that wait, without the one that is
@@ -128,10 +138,15 @@ func (w *wave) lookAtCalendars(ctx workflow.Context) error {
 		return err
 	}
 	for _, o := range found.Openings {
-		if o.Never {
-			// A moment in which nobody is: the deadlines end the wave.
+		soon := now.Add(time.Minute)
+		switch {
+		case o.Never:
+			// It is asked about again all the same: the deadlines end the wave.
 			later := now.Add(24 * time.Hour)
 			o.Opens = &later
+		case o.Open && o.Until != nil && !now.Before(*o.Until), !o.Open && (o.Opens == nil || !now.Before(*o.Opens)):
+			// Two clocks do not agree: it is asked about again when they do.
+			o = contract.Opening{Calendar: o.Calendar, Opens: &soon}
 		}
 		w.calendars[o.Calendar] = o
 	}
