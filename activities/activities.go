@@ -105,6 +105,7 @@ func (a *Activities) RegisterCentral(r worker.ActivityRegistry) {
 	register(a, r, contract.AskAuditVerify, a.askAuditVerify)
 	register(a, r, contract.AskRegistryList, a.askRegistryList)
 	register(a, r, contract.AskDriftReport, a.askDriftReport)
+	register(a, r, contract.AskPatchReport, a.askPatchReport)
 }
 
 // register puts an activity behind the border: its errors become Temporal's,

@@ -93,6 +93,15 @@ func (a *Activities) noteRollout(ctx context.Context, in contract.NoteRolloutInp
 		Ended: in.Ended, Actor: actorText(by), Event: in.Event, Owner: owner(ctx), ActivityID: activity.GetInfo(ctx).ActivityID})
 }
 
+// groupOf is the redundancy group of a device, or "".
+func (a *Activities) groupOf(deviceID string) string {
+	d, _, err := a.deps.Operator().Fleet().Device(deviceID)
+	if err != nil {
+		return ""
+	}
+	return d.Redundancy
+}
+
 // maxLeft is the most devices that one page of work has.
 const maxLeft = 1000
 
@@ -113,7 +122,8 @@ func (a *Activities) rolloutLeft(ctx context.Context, in contract.RolloutLeftInp
 	}
 	out := contract.RolloutLeft{Devices: make([]contract.RolloutRef, len(list))}
 	for i, d := range list {
-		out.Devices[i] = contract.RolloutRef{DeviceRef: contract.DeviceRef{ID: d.DeviceID, Site: d.Site, Region: d.Region}, Calendar: d.Calendar, Takes: d.Takes}
+		out.Devices[i] = contract.RolloutRef{DeviceRef: contract.DeviceRef{ID: d.DeviceID, Site: d.Site, Region: d.Region}, Calendar: d.Calendar, Takes: d.Takes,
+			Group: a.groupOf(d.DeviceID)}
 	}
 	if len(list) == limit {
 		out.Next = list[limit-1].DeviceID

@@ -56,7 +56,7 @@ func (a *Activities) rolloutSummary(ctx context.Context, p store.Plan, started m
 	if err != nil {
 		return contract.RolloutSummary{}, err
 	}
-	row := contract.RolloutSummary{PlanHash: p.Hash, Baseline: p.Baseline, Version: p.Version, State: statePlanned, Total: wire.Devices(),
+	row := contract.RolloutSummary{PlanHash: p.Hash, Kind: p.Kind, Baseline: p.Baseline, Version: p.Version, State: statePlanned, Total: wire.Devices(),
 		Requester: p.Actor, Reason: p.Reason, CreatedAt: p.CreatedAt, ExpiresAt: wire.ExpiresAt}
 	r, ok := started[p.PlanID]
 	if !ok {

@@ -69,7 +69,7 @@ func (a *Activities) rollBackLeased(ctx context.Context, in contract.RollBackDev
 	}
 	say, stop := heartbeat(ctx)
 	defer stop()
-	lease, err := seize(ctx, a, func() (store.Lease, error) { return a.deps.Store.AcquireLease(ctx, in.DeviceID, owner(ctx)) })
+	lease, err := a.together(ctx, op, in.DeviceID, owner(ctx), false)
 	if err != nil {
 		return contract.DeviceVerdict{}, err
 	}
@@ -77,6 +77,9 @@ func (a *Activities) rollBackLeased(ctx context.Context, in contract.RollBackDev
 	in.LeaseToken = lease.Token
 	defer a.hush(ctx, in.Silence, in.RolloutID, in.Scope)()
 
+	if r.plan.Kind == store.PlanPatch {
+		return a.unpatchDevice(ctx, op, r, in, say, keep)
+	}
 	wrote, had, all := map[string]string{}, map[string]string{}, map[string]string{}
 	for name, value := range r.row.Settings {
 		all[name] = value

@@ -9,6 +9,7 @@ import (
 
 	"edgefleet/devices/fleet"
 	"edgefleet/internal/promcheck"
+	"edgefleet/internal/store"
 	"edgefleet/workflows/contract"
 )
 
@@ -66,11 +67,7 @@ func (a *Activities) checkRolloutDevice(ctx context.Context, op *fleet.Operator,
 	state, unsafe, detail := contract.DeviceUnknown, true, ""
 	looking, cancel := context.WithTimeout(ctx, planDeviceWithin)
 	defer cancel()
-	desired, err := op.DesiredOf(id, r.plan.Baseline, r.plan.Version, r.row.Settings)
-	var health fleet.HealthReport
-	if err == nil {
-		health, err = op.VerifyAgainst(looking, id, desired)
-	}
+	health, err := rolledOutWell(looking, op, r, id)
 	switch {
 	case ctx.Err() != nil:
 		return contract.DeviceVerdict{}, context.Cause(ctx)
@@ -95,6 +92,18 @@ func (a *Activities) checkRolloutDevice(ctx context.Context, op *fleet.Operator,
 	d.Unsafe = unsafe && r.was.Touched
 	revised, err := a.deps.Store.ReviseRolloutDevice(ctx, d)
 	return verdictOf(revised), ofStore(err)
+}
+
+// rolledOutWell says whether a device has what it was given, and is well.
+func rolledOutWell(ctx context.Context, op *fleet.Operator, r *rollingDevice, id string) (fleet.HealthReport, error) {
+	if r.plan.Kind == store.PlanPatch {
+		return patchWell(ctx, op, r)
+	}
+	desired, err := op.DesiredOf(id, r.plan.Baseline, r.plan.Version, r.row.Settings)
+	if err != nil {
+		return fleet.HealthReport{}, err
+	}
+	return op.VerifyAgainst(ctx, id, desired)
 }
 
 // checkMetric evaluates a PromQL expression.

@@ -49,7 +49,10 @@ func (a *Activities) rollOutLeased(ctx context.Context, in contract.RollOutDevic
 	say, stop := heartbeat(ctx)
 	defer stop()
 	own := owner(ctx)
-	lease, err := seize(ctx, a, func() (store.Lease, error) { return a.deps.Store.AcquireLease(ctx, in.DeviceID, own) })
+	// What an earlier attempt has begun is brought to its end, however the
+	// partners are.
+	begun := r.was.Touched && r.was.Owner == own && r.was.ActivityID == activity.GetInfo(ctx).ActivityID
+	lease, err := a.together(ctx, op, in.DeviceID, own, !begun)
 	if err != nil {
 		return contract.DeviceVerdict{}, err
 	}
@@ -57,6 +60,9 @@ func (a *Activities) rollOutLeased(ctx context.Context, in contract.RollOutDevic
 	in.LeaseToken = lease.Token
 	defer a.hush(ctx, in.Silence, in.RolloutID, in.Scope)()
 
+	if r.plan.Kind == store.PlanPatch {
+		return a.patchDevice(ctx, op, r, in, say)
+	}
 	desired, err := op.DesiredOf(in.DeviceID, r.plan.Baseline, r.plan.Version, r.row.Settings)
 	if err != nil {
 		return r.end(ctx, contract.DeviceFailed, err, false)

@@ -297,7 +297,7 @@ func wirePlan(p store.Plan) (contract.RolloutPlan, error) {
 		return contract.RolloutPlan{}, permanent(contract.ErrStore, fmt.Errorf("the waves of plan %s cannot be read: %w", p.PlanID, err))
 	}
 	out := contract.RolloutPlan{
-		Hash: p.Hash, Baseline: p.Baseline, Version: p.Version, File: p.File, Select: p.Selector, Revision: p.Revision, Strategy: strategy,
+		Hash: p.Hash, Kind: p.Kind, Baseline: p.Baseline, Version: p.Version, File: p.File, Select: p.Selector, Revision: p.Revision, Strategy: strategy,
 		Requester: p.Actor, Reason: p.Reason, CreatedAt: p.CreatedAt, Waves: summary.Waves, Excluded: summary.Excluded, Takes: summary.Takes,
 	}
 	if p.ExpiresAt != nil {

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"edgefleet/devices"
 	"edgefleet/devices/fleet"
 	"edgefleet/devices/fleetdir"
 	"edgefleet/devices/inventory"
@@ -50,15 +49,14 @@ func (a *Activities) beginPlan(ctx context.Context, in contract.PlanRolloutInput
 		return contract.BegunPlan{}, permanent(contract.ErrConfig, err)
 	}
 	f := a.deps.Operator().Fleet()
-	c, err := candidate(f, in.File, in.Text)
+	of, err := targetOf(f, in)
 	if err != nil {
 		return contract.BegunPlan{}, err
 	}
-	b := c.Baseline
-	chosen := slices.DeleteFunc(slices.Clone(c.Devices), func(d inventory.Device) bool { return !sel.Matches(wireDevice(d)) })
+	chosen := slices.DeleteFunc(slices.Clone(of.devices), func(d inventory.Device) bool { return !sel.Matches(wireDevice(d)) })
 	if len(chosen) == 0 {
 		return contract.BegunPlan{}, permanent(contract.ErrNotFound,
-			fmt.Errorf("no device of the fleet has the profile %s and is selected by %s and by %q; see edgefleet device list", b.Profile.Name, in.File, in.Select))
+			fmt.Errorf("no device of the fleet %s and by %q; see edgefleet device list", of.none, in.Select))
 	}
 	text, err := json.Marshal(strategy)
 	if err != nil {
@@ -67,7 +65,7 @@ func (a *Activities) beginPlan(ctx context.Context, in contract.PlanRolloutInput
 	own := owner(ctx)
 	rows, batches := planBatches(chosen)
 	plan, err := a.deps.Store.CreatePlan(ctx, store.Plan{
-		PlanID: own.WorkflowID, Baseline: b.Name, Version: b.Version, File: in.File, Source: in.Text, Selector: sel.String(),
+		PlanID: own.WorkflowID, Kind: of.kind, Baseline: of.name, Version: of.version, File: of.file, Source: of.source, Selector: sel.String(),
 		Strategy: string(text), Revision: f.Revision(), Actor: actorText(in.Actor), Reason: in.Reason, Owner: own,
 	}, rows)
 	if err != nil {
@@ -76,7 +74,7 @@ func (a *Activities) beginPlan(ctx context.Context, in contract.PlanRolloutInput
 	if plan.Revision != f.Revision() {
 		return contract.BegunPlan{}, errOtherRevision
 	}
-	return contract.BegunPlan{PlanID: plan.PlanID, Baseline: b.Name, Version: b.Version, Revision: plan.Revision, Devices: len(rows), Batches: batches}, nil
+	return contract.BegunPlan{PlanID: plan.PlanID, Kind: plan.Kind, Baseline: of.name, Version: of.version, Revision: plan.Revision, Devices: len(rows), Batches: batches}, nil
 }
 
 var errOtherRevision = permanent(contract.ErrConfig, errors.New("the fleet directory was changed while it was planned; plan again"))
@@ -126,7 +124,7 @@ func (a *Activities) planDevices(ctx context.Context, in contract.PlanBatchInput
 	if plan.Revision != op.Fleet().Revision() {
 		return contract.PlanBatchResult{}, transient(contract.ErrConfig, errors.New("this worker does not have the revision of the fleet directory that is planned with"))
 	}
-	c, err := candidate(op.Fleet(), plan.File, plan.Source)
+	look, err := a.looker(op, plan)
 	if err != nil {
 		return contract.PlanBatchResult{}, err
 	}
@@ -146,7 +144,7 @@ func (a *Activities) planDevices(ctx context.Context, in contract.PlanBatchInput
 			site := sites[rows[i].Site]
 			site <- struct{}{}
 			defer func() { <-site }()
-			row, err := a.planDevice(ctx, op, c, rows[i])
+			row, err := a.planDevice(ctx, rows[i], look)
 			mu.Lock()
 			defer mu.Unlock()
 			rows[i] = row
@@ -180,55 +178,74 @@ func (a *Activities) planRows(ctx context.Context, in contract.PlanBatchInput) (
 	return plan, rows, err
 }
 
+// looker returns how a device of the plan is looked at once it is known to be
+// free. Its only errors are the store's and the context's.
+func (a *Activities) looker(op *fleet.Operator, plan store.Plan) (func(context.Context, store.PlanDevice) (store.PlanDevice, error), error) {
+	if plan.Kind == store.PlanPatch {
+		p, err := plannedPatch(op.Fleet(), plan)
+		if err != nil {
+			return nil, err
+		}
+		s, err := strategyOf(plan)
+		if err != nil {
+			return nil, err
+		}
+		// One that is not to be installed is known now, and not in the window.
+		opened, err := op.OpenPatch(p)
+		if err != nil {
+			return nil, permanent(contract.ErrConfig, err)
+		}
+		return func(ctx context.Context, row store.PlanDevice) (store.PlanDevice, error) {
+			return a.planPatch(ctx, op, p, s.AllowDowngrade, row)
+		}, opened.Close()
+	}
+	c, err := candidate(op.Fleet(), plan.File, plan.Source)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, row store.PlanDevice) (store.PlanDevice, error) {
+		return a.planSettings(ctx, op, c, row)
+	}, nil
+}
+
 // planDevice says of one device what would be changed, or why it is left out.
 // The only errors are the store's and the context's.
-func (a *Activities) planDevice(ctx context.Context, op *fleet.Operator, c *fleetdir.Candidate, row store.PlanDevice) (store.PlanDevice, error) {
-	exclude := func(why, format string, args ...any) (store.PlanDevice, error) {
-		row.Excluded, row.Detail, row.Changes, row.Settings = why, clip(fmt.Sprintf(format, args...), maxWhy), nil, nil
-		return row, nil
-	}
+func (a *Activities) planDevice(ctx context.Context, row store.PlanDevice,
+	look func(context.Context, store.PlanDevice) (store.PlanDevice, error)) (store.PlanDevice, error) {
 	switch registered, err := a.deps.Store.Registered(ctx, row.DeviceID); {
 	case errors.Is(err, store.ErrNotFound):
-		return exclude(contract.ExcludedNotOnboarded, "it was never onboarded")
+		return excluded(row, contract.ExcludedNotOnboarded, "it was never onboarded"), nil
 	case err != nil:
 		return row, ofStore(err)
 	case registered.State != store.StateOnboarded:
-		return exclude(contract.ExcludedNotOnboarded, "the registry has it as %s", registered.State)
+		return excluded(row, contract.ExcludedNotOnboarded, "the registry has it as %s", registered.State), nil
 	}
 	switch lease, err := a.deps.Store.LeaseOf(ctx, row.DeviceID); {
 	case err == nil:
-		return exclude(contract.ExcludedLeased, "held by %s", lease.WorkflowID)
+		return excluded(row, contract.ExcludedLeased, "held by %s", lease.WorkflowID), nil
 	case !errors.Is(err, store.ErrNotFound):
 		return row, ofStore(err)
 	}
+	return look(ctx, row)
+}
+
+// planSettings compares a device with the baseline.
+func (a *Activities) planSettings(ctx context.Context, op *fleet.Operator, c *fleetdir.Candidate, row store.PlanDevice) (store.PlanDevice, error) {
 	d, _, err := op.Fleet().Device(row.DeviceID)
 	if err != nil {
 		return row, err
 	}
 	desired, err := c.Desired(d)
 	if err != nil {
-		return exclude(contract.ExcludedRefused, "%v", err)
+		return excluded(row, contract.ExcludedRefused, "%v", err), nil
 	}
 	reading, cancel := context.WithTimeout(ctx, planDeviceWithin)
 	defer cancel()
 	began := time.Now()
 	changes, err := op.PlanChanges(reading, row.DeviceID, desired)
 	took := time.Since(began)
-	if err != nil && ctx.Err() != nil {
-		return row, context.Cause(ctx)
-	}
-	switch devices.KindOf(err) {
-	case devices.Unreachable:
-		diagnosis, probeErr := op.Probe(reading, row.DeviceID)
-		if probeErr == nil && !diagnosis.Reachable {
-			return exclude(contract.ExcludedUnreachable, "%s", diagnosis.Summary)
-		}
-		return exclude(contract.ExcludedUnreadable, "%v", errors.Join(err, probeErr))
-	case devices.Rejected, devices.Unsupported, devices.Auth:
-		return exclude(contract.ExcludedRefused, "%v", err)
-	}
 	if err != nil {
-		return exclude(contract.ExcludedUnreadable, "%v", err)
+		return a.unplanned(ctx, reading, op, row, err)
 	}
 	row.Settings = fleet.ExactSettings(desired)
 	if len(changes) == 0 {
@@ -236,7 +253,7 @@ func (a *Activities) planDevice(ctx context.Context, op *fleet.Operator, c *flee
 		// only assigned these.
 		switch assigned, err := a.deps.Store.Assignment(ctx, row.DeviceID); {
 		case errors.Is(err, store.ErrNotFound), err == nil && assigned.Baseline == desired.Baseline && assigned.Version == desired.Version:
-			return exclude(contract.ExcludedInSync, "%d settings equal", len(desired.Settings))
+			return excluded(row, contract.ExcludedInSync, "%d settings equal", len(desired.Settings)), nil
 		case err != nil:
 			return row, ofStore(err)
 		}

@@ -40,6 +40,8 @@ func inspect(ctx workflow.Context, in contract.InspectInput, out *contract.Inspe
 		return ask(ctx, in, contract.TaskQueue, in.Verify, &out.Verdict)
 	case contract.AskRegistryList:
 		return ask(ctx, in, contract.TaskQueue, in.Registry, &out.Registry)
+	case contract.AskPatchReport:
+		return ask(ctx, in, contract.TaskQueue, in.Patch, &out.Patches)
 	case contract.AskDriftReport:
 		return ask(ctx, in, contract.TaskQueue, in.Evidence, &out.Evidence)
 	case contract.AskRolloutList:

@@ -113,7 +113,7 @@ func (w *wave) again(ctx workflow.Context, selector workflow.Selector) (contract
 // runs any more: because everything is done, because it is to stop, or because
 // the history is long.
 func (w *wave) roll(ctx workflow.Context, selector workflow.Selector) error {
-	w.work = waveWork{bounds: w.in.Strategy.Bounds.WithDefaults(), perSite: map[string]int{}, perRegion: map[string]int{}}
+	w.work = waveWork{bounds: w.in.Strategy.Bounds.WithDefaults(), perSite: map[string]int{}, perRegion: map[string]int{}, perGroup: map[string]int{}}
 	timers, stopTimers := workflow.WithCancel(ctx)
 	defer stopTimers()
 	for {
@@ -172,7 +172,7 @@ func (w *wave) fill(ctx, timers workflow.Context, selector workflow.Selector) {
 				continue
 			}
 			now := workflow.Now(ctx)
-			i := slices.IndexFunc(site.pending, func(d contract.RolloutRef) bool { return w.open(d, now) })
+			i := slices.IndexFunc(site.pending, func(d contract.RolloutRef) bool { return w.open(d, now) && w.work.apart(d) })
 			if i < 0 {
 				continue
 			}

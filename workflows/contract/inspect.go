@@ -32,6 +32,7 @@ type InspectInput struct {
 	Registry *RegistryQuery    `json:"registry,omitempty"`
 	Evidence *EvidenceQuery    `json:"evidence,omitempty"`
 	Rollout  *RolloutQuery     `json:"rollout,omitempty"`
+	Patch    *PatchQuery       `json:"patch,omitempty"`
 }
 
 // InspectResult is the result of WorkflowInspect: the answer's field is set.
@@ -52,6 +53,8 @@ type InspectResult struct {
 	Rollouts       []RolloutSummary   `json:"rollouts,omitempty"`
 	RolloutPlan    *RolloutPlanPage   `json:"rollout_plan,omitempty"`
 	RolloutDevices *RolloutDevicePage `json:"rollout_devices,omitempty"`
+
+	Patches *PatchPage `json:"patches,omitempty"`
 }
 
 // DeviceQuery selects devices: one by ID, or a page of a list in the order of

@@ -64,6 +64,7 @@ const (
 	ExcludedNotOnboarded = "not onboarded"
 	ExcludedConflict     = "in another rollout"
 	ExcludedRefused      = "refused"
+	ExcludedDowngrade    = "downgrade"
 )
 
 // RolloutCounts counts devices by their state.

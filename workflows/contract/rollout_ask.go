@@ -32,6 +32,7 @@ type RolloutQuery struct {
 type RolloutSummary struct {
 	RolloutID string     `json:"rollout_id,omitempty"`
 	PlanHash  string     `json:"plan_hash"`
+	Kind      string     `json:"kind,omitempty"`
 	Baseline  string     `json:"baseline"`
 	Version   string     `json:"version"`
 	State     string     `json:"state"`

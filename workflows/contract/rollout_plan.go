@@ -22,6 +22,9 @@ type PlanRolloutInput struct {
 	// File names the baseline, Text is its text, at most MaxBaseline bytes.
 	File string `json:"file"`
 	Text string `json:"text"`
+	// Patch names a patch of the fleet directory instead of a baseline: then
+	// File and Text are empty.
+	Patch string `json:"patch,omitempty"`
 	// Select narrows what the baseline selects by itself.
 	Select   string          `json:"select,omitempty"`
 	Strategy RolloutStrategy `json:"strategy"`
@@ -32,6 +35,7 @@ type PlanRolloutInput struct {
 // BegunPlan is the result of ActivityBeginPlan.
 type BegunPlan struct {
 	PlanID   string      `json:"plan_id"`
+	Kind     string      `json:"kind,omitempty"`
 	Baseline string      `json:"baseline"`
 	Version  string      `json:"version"`
 	Revision string      `json:"revision"`
@@ -82,7 +86,10 @@ type PlanProgress struct {
 
 // RolloutPlan is what a rollout would do, without its devices.
 type RolloutPlan struct {
-	Hash     string          `json:"hash"`
+	Hash string `json:"hash"`
+	// Kind is KindConfiguration, as which "" counts, or KindPatch: Baseline,
+	// Version and File are then those of the patch.
+	Kind     string          `json:"kind,omitempty"`
 	Baseline string          `json:"baseline"`
 	Version  string          `json:"version"`
 	File     string          `json:"file"`

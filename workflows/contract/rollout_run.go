@@ -313,6 +313,9 @@ type RolloutRef struct {
 	DeviceRef
 	Calendar string        `json:"calendar,omitempty"`
 	Takes    time.Duration `json:"takes_ns,omitempty"`
+	// Group is the redundancy group, of which no two devices are in work at
+	// once.
+	Group string `json:"group,omitempty"`
 }
 
 // RollOutDeviceInput is the input of ActivityRollOutDevice.

@@ -79,6 +79,9 @@ type RolloutStrategy struct {
 	Takes time.Duration `json:"takes_ns,omitempty"`
 
 	Approval RolloutApproval `json:"approval"`
+	// AllowDowngrade lets patches go on devices that run a newer version, or one
+	// of which that cannot be said.
+	AllowDowngrade bool `json:"allow_downgrade,omitempty"`
 	// NoSilences leaves the alerts of devices that are in work alone.
 	NoSilences bool `json:"no_silences,omitempty"`
 	// PlanValid is how long after its making a plan can be started.
