@@ -44,11 +44,14 @@ type recording struct {
 // never overwrites one: what was recorded is what running workflows have
 // behind them, and a change of behaviour gets a recording of its own.
 func TestRecordHistories(t *testing.T) {
+	recordAll(t, startStack(t, 18), recordings())
+}
+
+// recordAll begins all workflows before it waits for the first of them.
+func recordAll(t *testing.T, s *site, all []recording) {
 	root, err := toolchain.Root(".")
 	require.NoError(t, err)
 	dir := filepath.Join(root, "workflows", "testdata", "replay")
-	s := startStack(t, 18)
-	all := recordings()
 	runs := make([]sdkclient.WorkflowRun, len(all))
 	for i, r := range all {
 		runs[i] = r.begin(s)
