@@ -46,9 +46,10 @@ func TestTheGuidesConfigurationIsPlannedAsItStands(t *testing.T) {
 	t.Run("without any list the plan says what to give", func(t *testing.T) {
 		f := newTerraform(t, cli, p.env(), map[string]string{"main.tf": guide})
 		require.Contains(t, f.plan(planFailed), "Put a devices.yaml beside the root module")
-		write(t, filepath.Join(f.root, "main.tf"), strings.Replace(guide, "fleet_config = {", "device_template = { plaintext_exception = \"own VLAN; the model has no encryption\" }\n  fleet_config = {", 1))
+		few := strings.Replace(guide, "device_count = 1000", "device_count = 3", 1)
+		write(t, filepath.Join(f.root, "main.tf"), strings.Replace(few, "fleet_config = {", "device_template = { plaintext_exception = \"own VLAN; the model has no encryption\" }\n  fleet_config = {", 1))
 		text := f.plan(planChanges)
-		require.Contains(t, text, "1001 to add, 0 to change, 0 to destroy")
-		require.Contains(t, text, `+ address = "edge-1000.internal:502"`)
+		require.Contains(t, text, "4 to add, 0 to change, 0 to destroy")
+		require.Contains(t, text, `+ address = "edge-003.internal:502"`)
 	})
 }

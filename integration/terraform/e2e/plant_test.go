@@ -127,7 +127,7 @@ func (p *plant) states() map[string]int {
 	require.NoError(p.t, err)
 	out := map[string]int{}
 	for _, r := range list {
-		out[string(r.State)]++
+		out[r.State]++
 	}
 	return out
 }
