@@ -64,7 +64,8 @@ func (a *Activities) checkRolloutDevice(ctx context.Context, op *fleet.Operator,
 	if err != nil {
 		return contract.DeviceVerdict{}, ofStore(err)
 	}
-	state, unsafe, detail := contract.DeviceUnknown, true, ""
+	state, unsafe := contract.DeviceUnknown, true
+	var detail string
 	looking, cancel := context.WithTimeout(ctx, planDeviceWithin)
 	defer cancel()
 	health, err := rolledOutWell(looking, op, r, id)

@@ -124,7 +124,7 @@ func (r *rollout) waves(ctx workflow.Context) (state, detail string, err error) 
 		}
 		r.acceptedMine = contract.RolloutCounts{}
 	}
-	return contract.RolloutDone, r.progress.RolloutCounts.String(), nil
+	return contract.RolloutDone, r.progress.Words(), nil
 }
 
 // wave carries out what is left up to a wave, and decides what its end means.
@@ -162,7 +162,7 @@ func (r *rollout) wave(ctx workflow.Context, w *contract.WaveStatus) error {
 func (r *rollout) over(ctx workflow.Context, w *contract.WaveStatus, verdict string) {
 	now := workflow.Now(ctx)
 	w.Verdict, w.Ended = verdict, &now
-	r.say(ctx, "wave %d is %s: %s", w.Number, verdict, w.RolloutCounts.String())
+	r.say(ctx, "wave %d is %s: %s", w.Number, verdict, w.Words())
 }
 
 // carryOut runs the child of a wave to its end.

@@ -329,7 +329,7 @@ func (r *rollout) show(ctx workflow.Context) {
 	if p.Detail != "" {
 		b.printf("%s\n\n", p.Detail)
 	}
-	b.printf("%d of %d devices: %s\n\n", p.RolloutCounts.Ended(), p.Total, p.RolloutCounts.String())
+	b.printf("%d of %d devices: %s\n\n", p.RolloutCounts.Ended(), p.Total, p.Words())
 	for _, w := range p.Waves {
 		state := w.Verdict
 		switch {

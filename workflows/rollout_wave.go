@@ -371,7 +371,7 @@ func (w *wave) seen() contract.WaveProgress {
 func (w *wave) show(ctx workflow.Context) {
 	p := w.progress
 	var b page
-	b.printf("**wave %d, %s** — %s\n\n%d of %d devices: %s\n\n", w.in.Wave.Number, w.in.Wave.Name, p.Phase, p.Ended(), w.in.Wave.Devices, p.RolloutCounts.String())
+	b.printf("**wave %d, %s** — %s\n\n%d of %d devices: %s\n\n", w.in.Wave.Number, w.in.Wave.Name, p.Phase, p.Ended(), w.in.Wave.Devices, p.Words())
 	if p.Opens != nil {
 		b.printf("the next window opens at %s\n\n", p.Opens.Format(time.RFC3339))
 	}

@@ -52,7 +52,7 @@ func (s *Store) BeginRollout(ctx context.Context, r Rollout) (Rollout, error) {
 		field{"reason", &r.Reason, maxText, false},
 	)
 	if err == nil {
-		err = r.Owner.check()
+		err = r.check()
 	}
 	if err != nil {
 		return Rollout{}, fmt.Errorf("begin rollout: %w", err)

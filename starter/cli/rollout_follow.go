@@ -109,7 +109,7 @@ func (v *rolloutView) look(ctx context.Context, last bool) {
 		}
 		return
 	}
-	v.waiting.told = true
+	v.told = true
 	var w *contract.WaveProgress
 	if p.WaveID != "" {
 		var now contract.WaveProgress
@@ -182,7 +182,7 @@ func (v *rolloutView) plain(p contract.RolloutProgress, w *contract.WaveProgress
 
 // rolloutText is how a rollout stands in one line.
 func (a *App) rolloutText(p contract.RolloutProgress, w *contract.WaveProgress) string {
-	parts := []string{fmt.Sprintf("%d of %s", p.RolloutCounts.Ended(), plural(p.Total, "device")), p.RolloutCounts.String()}
+	parts := []string{fmt.Sprintf("%d of %s", p.RolloutCounts.Ended(), plural(p.Total, "device")), p.Words()}
 	switch {
 	case p.State != contract.RolloutRunning:
 		parts = append(parts, p.State)
@@ -214,7 +214,7 @@ func (a *App) pace(p contract.RolloutProgress, w *contract.WaveProgress) (perMin
 		return 0, 0
 	}
 	took := a.opts.Clock().Sub(w.Began)
-	ended := w.RolloutCounts.Ended()
+	ended := w.Ended()
 	if ended == 0 || took <= 0 {
 		return 0, 0
 	}
@@ -243,7 +243,7 @@ func (a *App) rolloutLines(p contract.RolloutProgress, w *contract.WaveProgress)
 			state = "begun"
 		}
 		out = append(out, fmt.Sprintf("  wave %d  %-9s %s  %d of %d  %s  %s", wave.Number, wave.Name, bar(wave.RolloutCounts.Ended(), wave.Devices),
-			wave.RolloutCounts.Ended(), wave.Devices, state, wave.RolloutCounts.String()))
+			wave.RolloutCounts.Ended(), wave.Devices, state, wave.Words()))
 	}
 	out = append(out, "  "+a.rolloutText(p, w))
 	for _, e := range p.Events[max(0, len(p.Events)-5):] {
@@ -297,12 +297,12 @@ func (a *App) showRollout(c *cli.Context, p contract.RolloutProgress) error {
 			approve = stamp(*p.ApproveBy)
 		}
 		fields(w, "rollout", p.RolloutID, "baseline", p.Baseline+" "+p.Version, "plan", p.PlanHash, "state", p.State, "detail", p.Detail,
-			"approve until (UTC)", approve, "devices", fmt.Sprintf("%d of %d: %s", p.RolloutCounts.Ended(), p.Total, p.RolloutCounts.String()),
+			"approve until (UTC)", approve, "devices", fmt.Sprintf("%d of %d: %s", p.RolloutCounts.Ended(), p.Total, p.Words()),
 			"began (UTC)", stamp(p.Began), "ended (UTC)", dashless(p.Ended))
 		rows := make([][]string, 0, len(p.Waves))
 		for _, wave := range p.Waves {
 			rows = append(rows, []string{itoa(int64(wave.Number)), wave.Name, fmt.Sprintf("%d of %d", wave.RolloutCounts.Ended(), wave.Devices),
-				dash(wave.Verdict), wave.RolloutCounts.String(), dash(wave.Detail)})
+				dash(wave.Verdict), wave.Words(), dash(wave.Detail)})
 		}
 		fmt.Fprintln(w)
 		table(w, "WAVE|NAME|DEVICES|VERDICT|COUNTS|DETAIL", rows)

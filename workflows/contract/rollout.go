@@ -128,8 +128,8 @@ func (c RolloutCounts) Ended() int {
 // are never "healthy".
 func (c RolloutCounts) Bad() int { return c.Changed + c.Failed + c.Unknown + c.NotBegun }
 
-// String says what there is in words.
-func (c RolloutCounts) String() string {
+// Words says what there is.
+func (c RolloutCounts) Words() string {
 	text := fmt.Sprintf("%d healthy", c.Healthy+c.Already)
 	for _, p := range []struct {
 		n    int
