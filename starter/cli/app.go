@@ -123,7 +123,7 @@ func New(opts Options) *App {
 		Flags:          temporalx.Flags(),
 		Commands: []*cli.Command{
 			a.deviceCommand(), a.incidentCommand(), a.auditCommand(),
-			a.onboardCommand(), a.driftCommand(), a.remediateCommand(), a.scheduleCommand(), a.runbookCommand(), a.fleetCommand(), a.configCommand(), a.rolloutCommand(), a.credentialsCommand(), a.completionCommand(),
+			a.onboardCommand(), a.driftCommand(), a.remediateCommand(), a.scheduleCommand(), a.runbookCommand(), a.fleetCommand(), a.configCommand(), a.rolloutCommand(), a.patchCommand(), a.credentialsCommand(), a.completionCommand(),
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {

@@ -147,7 +147,7 @@ func TestLinksNoDriverAndNoDatabase(t *testing.T) {
 	// What a fleet directory declares may be read here; nothing that reaches a
 	// device may be linked.
 	declarations := []string{"edgefleet/devices", "edgefleet/devices/fleetdir", "edgefleet/devices/inventory", "edgefleet/devices/profile",
-		"edgefleet/devices/profile/strictyaml", "edgefleet/devices/baseline", "edgefleet/devices/sunspec", "edgefleet/devices/credentials", "edgefleet/devices/schema", "edgefleet/devices/template"}
+		"edgefleet/devices/profile/strictyaml", "edgefleet/devices/baseline", "edgefleet/devices/sunspec", "edgefleet/devices/credentials", "edgefleet/devices/patch", "edgefleet/devices/schema", "edgefleet/devices/template"}
 	for _, dep := range deps {
 		if strings.HasPrefix(dep, "edgefleet/devices") {
 			require.Contains(t, declarations, dep)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -38,10 +39,7 @@ func (a *App) rolloutCommand() *cli.Command {
 			a.rolloutPlanCommand(),
 			{Name: "show", Usage: "show a plan", ArgsUsage: "HASH", Action: a.rolloutShow,
 				Flags: []cli.Flag{outputFlag(), timeoutFlag(), detailFlag()}},
-			{Name: "start", Usage: "carry out a plan, exactly as it was frozen", Action: a.rolloutStart,
-				Flags: []cli.Flag{outputFlag(), timeoutFlag(), watchFlag(), exitWaitingFlag(),
-					&cli.StringFlag{Name: "plan", Usage: "the plan's `HASH`, or at least 8 digits of its beginning"},
-					&cli.StringFlag{Name: "reason", Usage: "`TEXT` that says why, for the ledger and the next reader"}}},
+			a.rolloutStartCommand(),
 			{Name: "list", Usage: "list plans and rollouts, newest first", Action: a.rolloutList,
 				Flags: []cli.Flag{outputFlag(), timeoutFlag(), &cli.IntFlag{Name: "limit", Value: 50, Usage: "at most this many, 1 to 1000"}}},
 			{Name: "status", Usage: "show how a rollout stands, or what became of its devices", ArgsUsage: "ID", Action: a.rolloutStatus,
@@ -65,6 +63,22 @@ func (a *App) rolloutCommand() *cli.Command {
 				Flags: append([]cli.Flag{outputFlag(), watchFlag()}, command...)},
 		},
 	}
+}
+
+// rolloutStartCommand starts plans of any kind.
+func (a *App) rolloutStartCommand() *cli.Command {
+	return &cli.Command{Name: "start", Usage: "carry out a plan, exactly as it was frozen", Action: a.rolloutStart,
+		Flags: []cli.Flag{outputFlag(), timeoutFlag(), watchFlag(), exitWaitingFlag(),
+			&cli.StringFlag{Name: "plan", Usage: "the plan's `HASH`, or at least 8 digits of its beginning"},
+			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that says why, for the ledger and the next reader"}}}
+}
+
+// startSummary says in words what a plan does.
+func startSummary(p contract.RolloutPlan) string {
+	if p.Kind == contract.KindPatch {
+		return fmt.Sprintf("install %s on %s", p.Baseline, plural(p.Devices(), "device"))
+	}
+	return fmt.Sprintf("roll out %s %s to %s", p.Baseline, p.Version, plural(p.Devices(), "device"))
 }
 
 func detailFlag() cli.Flag {
@@ -102,6 +116,11 @@ func (a *App) rolloutPlan(c *cli.Context) error {
 	if err := firstError(noArgs(c), err, checkOutput(c), checkTimeout(c)); err != nil {
 		return err
 	}
+	return a.makePlan(c, in, "plan the rollout of "+in.File)
+}
+
+// makePlan has the workers make a plan, and shows it.
+func (a *App) makePlan(c *cli.Context, in contract.PlanRolloutInput, what string) error {
 	t, err := a.dial(c)
 	if err != nil {
 		return err
@@ -112,7 +131,7 @@ func (a *App) rolloutPlan(c *cli.Context) error {
 		TaskQueue:                contract.TaskQueue,
 		WorkflowExecutionTimeout: planTimeout,
 		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
-		StaticSummary:            "plan the rollout of " + in.File + ": " + in.Reason,
+		StaticSummary:            what + ": " + in.Reason,
 	}, contract.WorkflowPlanRollout, in)
 	if err != nil {
 		return explain(c.Context, err)
@@ -253,7 +272,7 @@ func (a *App) rolloutStart(c *cli.Context) error {
 		return err
 	}
 	if c.String("plan") == "" {
-		return usagef("rollout start: --plan is missing: make a plan with edgefleet rollout plan, look at it, and give its hash")
+		return usagef("%s: --plan is missing: make a plan with edgefleet %s plan, look at it, and give its hash", commandName(c), strings.Fields(commandName(c))[0])
 	}
 	t, err := a.dial(c)
 	if err != nil {
@@ -273,7 +292,7 @@ func (a *App) rolloutStart(c *cli.Context) error {
 		// started again when the reason is gone.
 		WorkflowIDReusePolicy:                    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
-		StaticSummary:                            fmt.Sprintf("roll out %s %s to %s: %s", plan.Baseline, plan.Version, plural(plan.RolloutPlan.Devices(), "device"), reasonArg(c)),
+		StaticSummary:                            startSummary(plan.RolloutPlan) + ": " + reasonArg(c),
 		TypedSearchAttributes: temporal.NewSearchAttributes(
 			temporal.NewSearchAttributeKeyKeyword(contract.AttrRolloutID).ValueSet(id),
 			temporal.NewSearchAttributeKeyKeyword(contract.AttrOutcome).ValueSet(contract.RolloutRunning)),

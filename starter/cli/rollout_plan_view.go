@@ -31,13 +31,17 @@ func (a *App) showPlan(c *cli.Context, t Temporal, hash string) error {
 			fmt.Fprintln(w, "\nnothing to do: no device would be changed")
 			return
 		}
-		fmt.Fprintf(w, "\nstart it until %s with: edgefleet rollout start --plan %s\n", stamp(plan.ExpiresAt), plan.Hash)
+		fmt.Fprintf(w, "\nstart it until %s with: edgefleet %s start --plan %s\n", stamp(plan.ExpiresAt), commandOf(plan.Kind), plan.Hash)
 	})
 }
 
 func (a *App) planHead(w io.Writer, p *contract.RolloutPlanPage) {
 	s := p.Strategy
-	fields(w, "plan", p.Hash, "baseline", p.Baseline+" "+p.Version, "file", p.File, "select", p.Select, "made by", p.Requester,
+	what := "baseline"
+	if p.Kind == contract.KindPatch {
+		what = contract.KindPatch
+	}
+	fields(w, "plan", p.Hash, what, p.Baseline+" "+p.Version, "file", p.File, "select", p.Select, "made by", p.Requester,
 		"reason", p.Reason, "expires (UTC)", stamp(p.ExpiresAt), "takes about", roughly(p.Takes), "limits", limitsText(s), "at once", boundsText(s),
 		"checks", checksText(s.Checks), "approval", approvalText(s.Approval), "windows", windowsText(s))
 	if len(p.Waves) == 0 {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -50,6 +51,11 @@ func strategyFlags() []cli.Flag {
 
 // strategyOf is the file's strategy with what the flags say.
 func strategyOf(c *cli.Context) (contract.RolloutStrategy, error) {
+	return strategyFor(c, contract.RolloutStrategy{})
+}
+
+// strategyFor is strategyOf with other defaults where otherwise has some.
+func strategyFor(c *cli.Context, otherwise contract.RolloutStrategy) (contract.RolloutStrategy, error) {
 	var s contract.RolloutStrategy
 	if file := c.String("strategy"); file != "" {
 		var err error
@@ -60,6 +66,8 @@ func strategyOf(c *cli.Context) (contract.RolloutStrategy, error) {
 	if err := overStrategy(c, &s); err != nil {
 		return s, err
 	}
+	s.DeviceDeadline = cmp.Or(s.DeviceDeadline, otherwise.DeviceDeadline)
+	s.AllowDowngrade = otherwise.AllowDowngrade
 	s = s.WithDefaults()
 	if err := firstError(s.Check(), checkWindows(s)); err != nil {
 		return s, usagef("the strategy: %w", err)
