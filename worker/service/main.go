@@ -50,6 +50,8 @@ func app(stdout, stderr io.Writer) *cli.App {
 			Usage: "`TIME` between two looks at the fleet directory; a change is taken up after two equal ones"},
 		&cli.StringFlag{Name: "credentials", EnvVars: []string{"EDGEFLEET_CREDENTIALS"},
 			Usage: "`DIRECTORY` with what devices are logged in to with, one folder for each name in the fleet file"},
+		&cli.StringFlag{Name: "artifacts", EnvVars: []string{"EDGEFLEET_ARTIFACTS"},
+			Usage: "`DIRECTORY` with artifacts of patches, beside the fleet directory's patches"},
 		&cli.StringFlag{Name: "store", EnvVars: []string{"EDGEFLEET_STORE"}, Usage: "`URL` of the store: sqlite:PATH or postgres://user@host/database"},
 		&cli.StringFlag{Name: "ledger-key-file", EnvVars: []string{"EDGEFLEET_LEDGER_KEY_FILE"},
 			Usage: "`FILE` with the secret of the ledger's chain; without it, whoever can write the database can forge the ledger"},
@@ -105,6 +107,7 @@ func run(c *cli.Context, stderr io.Writer) error {
 	w, err := New(Options{
 		FleetDir:        c.String("fleet"),
 		FleetInterval:   c.Duration("fleet-interval"),
+		ArtifactsDir:    c.String("artifacts"),
 		CredentialsDir:  c.String("credentials"),
 		StoreURL:        c.String("store"),
 		LedgerKeyFile:   c.String("ledger-key-file"),

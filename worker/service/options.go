@@ -28,6 +28,9 @@ type Options struct {
 	CredentialsDir string
 	// StoreURL is "sqlite:PATH" or "postgres://...".
 	StoreURL string
+	// ArtifactsDir is where artifacts of patches stand beside those of the
+	// fleet directory; empty is nowhere.
+	ArtifactsDir string
 	// LedgerKeyFile holds the secret of the ledger's chain; without it the
 	// chain has no key.
 	LedgerKeyFile string

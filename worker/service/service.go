@@ -21,6 +21,7 @@ import (
 	"edgefleet/devices/inventory"
 	"edgefleet/devices/modbus"
 	"edgefleet/devices/opcua"
+	"edgefleet/devices/patch"
 	"edgefleet/devices/sshhost"
 	"edgefleet/devices/sunspec"
 	"edgefleet/internal/httpserve"
@@ -45,6 +46,8 @@ type Worker struct {
 	dialer      dial.Dialer
 	sunspec     *sunspec.Catalog
 	credentials *credentials.Folder
+	// artifacts remembers which artifacts were checked, over all revisions.
+	artifacts *patch.Shelf
 	pager       *pager.Pager
 	// silences and metrics are for rollouts.
 	silences *silence.Client
@@ -89,7 +92,7 @@ func New(o Options) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{opts: o, pager: page, silences: silences, metrics: metrics, fatal: make(chan error, 1)}
+	w := &Worker{opts: o, pager: page, silences: silences, metrics: metrics, fatal: make(chan error, 1), artifacts: &patch.Shelf{Artifacts: o.ArtifactsDir}}
 	if o.CredentialsDir != "" {
 		if w.credentials, err = credentials.Open(o.CredentialsDir); err != nil {
 			return nil, fmt.Errorf("--credentials: %w", err)

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"fmt"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
@@ -39,6 +40,16 @@ func (d tracedDriver) Open(ctx context.Context, ep devices.Endpoint) (devices.Li
 		attribute.String("edgefleet.device", ep.DeviceID), attribute.String("server.address", ep.Address),
 		attribute.String("network.protocol.name", d.Protocol()),
 	}}, nil
+}
+
+// OpenInstaller is of devices.InstallDriver, which not every driver is.
+func (d tracedDriver) OpenInstaller(ctx context.Context, ep devices.Endpoint, how devices.Installation) (devices.Installer, error) {
+	i, ok := d.Driver.(devices.InstallDriver)
+	if !ok {
+		return nil, &devices.Error{Kind: devices.Unsupported, Device: ep.DeviceID, Op: "install a patch",
+			Err: fmt.Errorf("the driver of %s installs nothing", d.Protocol())}
+	}
+	return i.OpenInstaller(ctx, ep, how)
 }
 
 type tracedEnroller struct {
