@@ -48,7 +48,7 @@ type Worker struct {
 	credentials *credentials.Folder
 	// artifacts remembers which artifacts were checked, over all revisions.
 	artifacts *patch.Shelf
-	pager       *pager.Pager
+	pager     *pager.Pager
 	// silences and metrics are for rollouts.
 	silences *silence.Client
 	metrics  *promcheck.Checker
