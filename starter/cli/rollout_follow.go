@@ -322,7 +322,7 @@ func (a *App) whatNext(p contract.RolloutProgress) {
 	case contract.RolloutWaiting:
 		fmt.Fprintf(a.opts.Err, "it waits for the approval of %s: edgefleet rollout approve %s --plan %s\n", oneLine(p.Waiting), p.RolloutID, p.PlanHash)
 	case contract.RolloutAborted, contract.RolloutPartlyBack, contract.RolloutCancelled, contract.RolloutFailed, contract.RolloutRefused:
-		if p.Ended != nil && p.RolloutCounts.Healthy+p.RolloutCounts.Unsafe > 0 {
+		if p.Ended != nil && p.Healthy+p.Unsafe > 0 {
 			fmt.Fprintf(a.opts.Err, "what was written stays until: edgefleet rollout rollback %s\n", p.RolloutID)
 		}
 	}
