@@ -216,13 +216,14 @@ const maxWaves = 50
 
 // WaveTargets returns how many of total devices have had their turn after each
 // wave, ascending, the last one all of them. A percentage is rounded up, so
-// that a wave of a small fleet has a device.
+// that a wave of a small fleet has a device. Where numbers and percentages are
+// mixed, a wave that asks for fewer than had their turn before has no device.
 func (s RolloutStrategy) WaveTargets(total int) ([]int, error) {
 	if len(s.Waves) > maxWaves {
 		return nil, fmt.Errorf("%d waves: want at most %d", len(s.Waves), maxWaves)
 	}
 	var out []int
-	last := 0
+	last, lastOf := 0, map[string]int{}
 	for _, text := range s.Waves {
 		m := waveTarget.FindStringSubmatch(strings.TrimSpace(text))
 		if m == nil {
@@ -232,14 +233,15 @@ func (s RolloutStrategy) WaveTargets(total int) ([]int, error) {
 		if err != nil || n == 0 || m[2] == "%" && n > 100 {
 			return nil, fmt.Errorf("wave %.40q: want 1%% to 100%%, or at least 1 device", text)
 		}
+		if n < lastOf[m[2]] {
+			return nil, fmt.Errorf("wave %.40q comes after more devices than it has: each says how many have had their turn when it is over", text)
+		}
+		lastOf[m[2]] = n
 		if m[2] == "%" {
 			n = (total*n + 99) / 100
 		}
-		if n < last {
-			return nil, fmt.Errorf("wave %.40q comes after more devices than it has: each says how many have had their turn when it is over", text)
-		}
-		last = n
-		out = append(out, min(n, total))
+		last = max(last, min(n, total))
+		out = append(out, last)
 	}
 	if last < total {
 		out = append(out, total)

@@ -1,0 +1,412 @@
+package cli_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+
+	"edgefleet/internal/temporalx"
+	"edgefleet/starter/cli"
+	"edgefleet/workflows/contract"
+)
+
+const planHash = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+// rolling answers as the engine with its workers would that have rollouts.
+type rolling struct {
+	*fakeTemporal
+	started  []any
+	options  []client.StartWorkflowOptions
+	startErr error
+	// ends is what a workflow ends with, by its type; looks are the progress of
+	// rollouts, one after the other, and wave that of the wave.
+	result any
+	err    error
+	looks  []contract.RolloutProgress
+	wave   *contract.WaveProgress
+	looked int
+	over   chan struct{}
+	// told are the updates; text is what they are answered.
+	told    []client.UpdateWorkflowOptions
+	text    string
+	refusal error
+	gone    bool
+}
+
+func (r *rolling) ExecuteWorkflow(ctx context.Context, o client.StartWorkflowOptions, workflow any, args ...any) (client.WorkflowRun, error) {
+	if workflow == contract.WorkflowInspect {
+		return r.fakeTemporal.ExecuteWorkflow(ctx, o, workflow, args...)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.options, r.started = append(r.options, o), append(r.started, args[0])
+	if r.startErr != nil {
+		return nil, r.startErr
+	}
+	return &rollingRun{r: r, id: o.ID}, nil
+}
+
+func (r *rolling) GetWorkflow(_ context.Context, id, _ string) client.WorkflowRun {
+	return &rollingRun{r: r, id: id}
+}
+
+func (r *rolling) QueryWorkflow(_ context.Context, id, _, _ string, _ ...any) (converter.EncodedValue, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var answer any
+	switch {
+	case strings.Contains(id, "/wave-"):
+		answer = r.wave
+	case len(r.looks) == 0:
+		return nil, serviceerror.NewNotFound("workflow not found")
+	default:
+		answer = r.looks[min(r.looked, len(r.looks)-1)]
+		if r.looked++; r.looked == len(r.looks) {
+			close(r.over)
+		}
+	}
+	payloads, err := converter.GetDefaultDataConverter().ToPayloads(answer)
+	return client.NewValue(payloads), err
+}
+
+func (r *rolling) UpdateWorkflow(_ context.Context, o client.UpdateWorkflowOptions) (client.WorkflowUpdateHandle, error) {
+	r.told = append(r.told, o)
+	if r.gone {
+		return nil, serviceerror.NewNotFound("workflow execution already completed")
+	}
+	return toldUpdate{fakeUpdate{id: o.WorkflowID, err: r.refusal}, r.text}, nil
+}
+
+type toldUpdate struct {
+	fakeUpdate
+	text string
+}
+
+func (u toldUpdate) Get(_ context.Context, into any) error {
+	if u.err == nil && into != nil {
+		*into.(*string) = u.text
+	}
+	return u.err
+}
+
+type rollingRun struct {
+	r  *rolling
+	id string
+}
+
+func (r *rollingRun) GetID() string                  { return r.id }
+func (r *rollingRun) GetRunID() string               { return "the-run" }
+func (r *rollingRun) GetFirstExecutionRunID() string { return "the-run" }
+
+func (r *rollingRun) Get(ctx context.Context, into any) error {
+	if len(r.r.looks) > 0 {
+		select {
+		case <-r.r.over:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if r.r.err != nil {
+		return r.r.err
+	}
+	payloads, err := converter.GetDefaultDataConverter().ToPayloads(r.r.result)
+	if err != nil {
+		return err
+	}
+	return converter.GetDefaultDataConverter().FromPayloads(payloads, into)
+}
+
+func (r *rollingRun) GetWithOptions(ctx context.Context, into any, _ client.WorkflowRunGetOptions) error {
+	return r.Get(ctx, into)
+}
+
+// rolloutSession is a session with a world that has rollouts.
+func rolloutSession(t *testing.T, r *rolling) *session {
+	if r.fakeTemporal == nil {
+		r.fakeTemporal = &fakeTemporal{}
+	}
+	if r.answer == nil {
+		r.answer = rolloutAnswers
+	}
+	r.over = make(chan struct{})
+	s := newSession(t, r.fakeTemporal)
+	s.options.Every = time.Nanosecond
+	s.options.Clock = func() time.Time { return at(60) }
+	s.options.Dial = func(context.Context, temporalx.Options) (cli.Temporal, error) { return r, nil }
+	return s
+}
+
+// rolloutAnswers are the store's.
+func rolloutAnswers(in contract.InspectInput) (contract.InspectResult, error) {
+	strategy := contract.RolloutStrategy{Windows: []contract.RolloutWindow{{Zone: "Europe/Berlin", Days: []string{"mon", "tue"}, From: "22:00", To: "05:00"}},
+		Approval: contract.RolloutApproval{Before: contract.ApproveFleet}}.WithDefaults()
+	change := contract.PlannedChange{Setting: "report_interval", Before: "60", After: "90", Unit: "s"}
+	file := contract.PlannedChange{Setting: "edge_config", Before: "sha256:aa (10 bytes)", After: "sha256:bb (11 bytes)",
+		Diff: "--- before\n+++ after\n@@ -1,2 +1,2 @@\n poll: 10\n-up: a\n+up: \x1b[2Jb\n"}
+	plan := contract.RolloutPlan{Hash: planHash, Baseline: "feeder-standard", Version: "2026.12.1", File: "feeder-standard.yaml", Select: "region=north",
+		Strategy: strategy, Requester: "operator:kim", Reason: "spring", CreatedAt: at(0), ExpiresAt: at(0).Add(24 * time.Hour), Takes: 75 * time.Second,
+		Waves:    []contract.PlanWave{{Number: 1, Name: "canary", Devices: 1, Takes: 2 * time.Second}, {Number: 2, Name: "100%", Devices: 2, Takes: 73 * time.Second}},
+		Excluded: []contract.ExcludedCount{{Reason: contract.ExcludedUnreachable, Devices: 1}}}
+	device := func(id string, wave int, changes ...contract.PlannedChange) contract.PlannedDevice {
+		return contract.PlannedDevice{DeviceRef: contract.DeviceRef{ID: id, Site: "s1", Region: "north"}, Wave: wave, Changes: changes, Takes: 2 * time.Second, Window: "mon,tue 22:00-05:00 Europe/Berlin"}
+	}
+	switch in.Question {
+	case contract.AskRolloutPlan:
+		if !strings.HasPrefix(planHash, in.Rollout.Plan) {
+			return contract.InspectResult{}, appError(contract.ErrNotFound, `there is no plan or rollout "`+in.Rollout.Plan+`"; see edgefleet rollout list`)
+		}
+		page := contract.RolloutPlanPage{RolloutPlan: plan, Devices: []contract.PlannedDevice{device("edge-001", 1, change), device("edge-002", 2, change)}, Next: "edge-002"}
+		if in.Rollout.After != "" {
+			dark := device("edge-004", 0)
+			dark.Excluded, dark.Detail = contract.ExcludedUnreachable, "edge-004 does not answer"
+			page.Devices, page.Next = []contract.PlannedDevice{device("gw-003", 2, file), dark}, ""
+		}
+		return contract.InspectResult{RolloutPlan: &page}, nil
+	case contract.AskRolloutList:
+		began := at(5)
+		return contract.InspectResult{Rollouts: []contract.RolloutSummary{
+			{RolloutID: planHash[:12], PlanHash: planHash, Baseline: "feeder-standard", Version: "2026.12.1", State: contract.RolloutPaused, Detail: "it hums",
+				Total: 3, Requester: "operator:kim", CreatedAt: at(0), ExpiresAt: at(9), StartedAt: &began, RolloutCounts: contract.RolloutCounts{Healthy: 1, Failed: 1}},
+			{PlanHash: strings.Repeat("f", 64), Baseline: "feeder-standard", Version: "2026.12.0", State: "planned", Total: 9, Requester: "operator:bob", CreatedAt: at(0), ExpiresAt: at(1)},
+		}}, nil
+	case contract.AskRolloutDevices:
+		ended := at(8)
+		return contract.InspectResult{RolloutDevices: &contract.RolloutDevicePage{Devices: []contract.RolloutDevice{
+			{DeviceID: "edge-001", State: contract.DeviceFailed, Unsafe: true, Touched: true, Detail: "it hums", Attempts: 2, BeganAt: at(6), EndedAt: &ended}}}}, nil
+	}
+	return everything(), nil
+}
+
+func standing(state, detail string, counts ...contract.RolloutCounts) contract.RolloutProgress {
+	p := contract.RolloutProgress{RolloutID: planHash[:12], PlanHash: planHash, Baseline: "feeder-standard", Version: "2026.12.1", State: state, Detail: detail, Total: 3, Began: at(0)}
+	for i, name := range []string{"canary", "100%"} {
+		w := contract.WaveStatus{PlanWave: contract.PlanWave{Number: i + 1, Name: name, Devices: i + 1}}
+		if i < len(counts) {
+			began := at(i)
+			w.RolloutCounts, w.Began = counts[i], &began
+			p.Sum(counts[i])
+		}
+		p.Waves = append(p.Waves, w)
+	}
+	return p
+}
+
+func ended(p contract.RolloutProgress) contract.RolloutProgress {
+	now := at(50)
+	p.Ended = &now
+	p.Events = []contract.Moment{{At: at(1), Text: "wave 1 (canary, 1 devices) begins"}, {At: at(50), Text: p.State + ": \x1b[2Jover"}}
+	return p
+}
+
+func TestAPlanIsShownAsADiff(t *testing.T) {
+	frozen := contract.PlanProgress{Devices: 4, Looked: 4, Changing: 3, Plan: &contract.RolloutPlan{Hash: planHash}}
+	for _, c := range []goldenCase{
+		{"rollout-plan", "rollout plan --baseline testdata/feeder.yaml --select region=north --reason spring", nil},
+		{"rollout-plan-detail", "rollout plan --baseline testdata/feeder.yaml --detail", nil},
+		{"rollout-show-json", "rollout show 01234567 -o json", nil},
+		{"rollout-show-unknown", "rollout show ffffffff", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inFolder(t)
+			rolloutSession(t, &rolling{result: frozen}).golden(c.name, strings.Fields(c.args)...)
+		})
+	}
+}
+
+// inFolder is a working directory with a baseline.
+func inFolder(t *testing.T) {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	require.NoError(t, os.MkdirAll("testdata", 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join("testdata", "feeder.yaml"), []byte("name: feeder-standard\n"), 0o600))
+}
+
+func TestWhatAPlanIsMadeOf(t *testing.T) {
+	inFolder(t)
+	require.NoError(t, os.WriteFile("strategy.yaml", []byte(`
+canary: {label: ring=canary}
+waves: [10%, 50]
+limits: {wave: {count: 3, percent: 2.5}, allow_unsafe: true}
+checks: {soak: 10m, passes: 3, runbook: {path: check.py, function: looks}}
+deadlines: {device: 1m}
+windows: [{select: region=north, zone: Europe/Berlin, days: mon, from: "22:00", to: "05:00"}]
+freezes: [{name: xmas, zone: UTC, from: 2026-12-20, to: 2027-01-06}]
+silences: false
+on_breach: abort
+`), 0o600))
+	r := &rolling{result: contract.PlanProgress{Plan: &contract.RolloutPlan{Hash: planHash}}}
+	s := rolloutSession(t, r)
+	code := s.run("rollout", "plan", "--baseline", "testdata/feeder.yaml", "--strategy", "strategy.yaml", "--on-breach", "rollback", "--max-failed-total", "7,3%",
+		"--window", "mon,tue 08:00-16:00 UTC", "--window", "sat-mon 00:00-00:00 UTC", "--rate", "30", "--at-once", "9")
+	require.Zero(t, code, s.err.String())
+	in := r.started[0].(contract.PlanRolloutInput)
+	require.Equal(t, []string{"feeder.yaml", "name: feeder-standard\n", "started by hand", "operator:kim"}, []string{in.File, in.Text, in.Reason, in.Actor.String()})
+	strategy := in.Strategy
+	require.Equal(t, contract.RolloutCanary{Label: "ring=canary"}, strategy.Canary)
+	require.Equal(t, []string{"10%", "50"}, strategy.Waves)
+	require.Equal(t, []any{3, 2.5, 7, 3.0}, []any{*strategy.WaveLimit.Count, *strategy.WaveLimit.Percent, *strategy.TotalLimit.Count, *strategy.TotalLimit.Percent})
+	require.Equal(t, contract.BreachRollBack, strategy.OnBreach, "a flag goes before the file")
+	require.Equal(t, []string{"mon", "tue"}, strategy.Windows[0].Days)
+	require.Equal(t, []string{"sat", "sun", "mon"}, strategy.Windows[1].Days)
+	require.Equal(t, "xmas", strategy.Freezes[0].Name)
+	require.Equal(t, []any{true, true, 30.0, 9, 4, time.Minute, 10 * time.Minute, 3}, []any{strategy.AllowUnsafe, strategy.NoSilences, strategy.Rate,
+		strategy.Bounds.Total, strategy.Bounds.PerSite, strategy.DeviceDeadline, strategy.Checks.Soak, strategy.Checks.Passes})
+	require.Equal(t, "looks", strategy.Checks.Runbook.Function)
+}
+
+func TestAPlanThatCannotBeMadeIsRefused(t *testing.T) {
+	inFolder(t)
+	require.NoError(t, os.WriteFile("bad.yaml", []byte("waves: [5%]\nwindow: {}\nlimits:\n  wave: {percent: many}\n"), 0o600))
+	require.NoError(t, os.WriteFile("zone.yaml", []byte("windows:\n  - {zone: Mars, from: \"22:00\", to: \"05:00\"}\n"), 0o600))
+	require.NoError(t, os.WriteFile("big.yaml", []byte(strings.Repeat("#", contract.MaxBaseline+1)), 0o600))
+	for _, c := range []struct{ args, says string }{
+		{"", "--baseline is missing"},
+		{"--baseline absent.yaml", "absent.yaml"},
+		{"--baseline big.yaml", "has more than 262144 bytes"},
+		{"--baseline testdata/feeder.yaml --select class", `"class": want key=value`},
+		{"--baseline testdata/feeder.yaml --waves 25%,5%", "comes after more devices than it has"},
+		{"--baseline testdata/feeder.yaml --max-failed few", `--max-failed "few": want a number`},
+		{"--baseline testdata/feeder.yaml --on-breach panic", `on breach "panic": want one of pause, abort, rollback`},
+		{"--baseline testdata/feeder.yaml --per-site 0", "--per-site 0: want 1 to 256"},
+		{"--baseline testdata/feeder.yaml --check-runbook check.py", "want FILE:FUNCTION"},
+		{"--baseline testdata/feeder.yaml --strategy bad.yaml", `bad.yaml:2: unknown field "window"`},
+		{"--baseline testdata/feeder.yaml --strategy bad.yaml", `bad.yaml:4: percent: "many" is not a number`},
+		{"--baseline testdata/feeder.yaml --strategy zone.yaml", `zone.yaml:2: window 1: zone "Mars"`},
+		{"--baseline testdata/feeder.yaml surplus", "takes no argument"},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			r := &rolling{}
+			s := rolloutSession(t, r)
+			require.Equal(t, 2, s.run(append([]string{"rollout", "plan"}, strings.Fields(c.args)...)...))
+			require.Contains(t, s.err.String(), c.says)
+			require.Empty(t, r.started)
+		})
+	}
+	s := rolloutSession(t, &rolling{})
+	require.Equal(t, 2, s.run("rollout", "plan", "--baseline", "testdata/feeder.yaml", "--window", "mon 22:00 UTC"))
+	require.Contains(t, s.err.String(), "want DAYS FROM-TO ZONE")
+}
+
+func TestARolloutIsStartedAndFollowed(t *testing.T) {
+	done := ended(standing(contract.RolloutDone, "3 healthy", contract.RolloutCounts{Healthy: 1}, contract.RolloutCounts{Healthy: 2}))
+	done.Waves[0].Verdict, done.Waves[1].Verdict = contract.VerdictHealthy, contract.VerdictHealthy
+	back := ended(standing(contract.RolloutPartlyBack, "it hums; 1 devices are as before, 1 are not", contract.RolloutCounts{Failed: 1, Unsafe: 1}))
+	back.Rollback = &contract.RollbackProgress{Back: 1, Kept: 1, Findings: []contract.RolloutFinding{{DeviceID: "edge-001", State: contract.DeviceKept, Detail: "somebody else has changed it"}}}
+	runs := standing(contract.RolloutRunning, "", contract.RolloutCounts{Healthy: 1}, contract.RolloutCounts{})
+	runs.WaveID = contract.RolloutWaveID(planHash[:12], 2, 2)
+	runs.Events = done.Events[:1]
+	wave := &contract.WaveProgress{Wave: 2, Phase: contract.WaveRolling, RolloutCounts: contract.RolloutCounts{Healthy: 1}, Running: []string{"edge-002"}, Began: at(0)}
+	waits := standing(contract.RolloutWaiting, "wave 2 (100%, 2 devices)", contract.RolloutCounts{Healthy: 1})
+	approve := at(90)
+	waits.Waiting, waits.ApproveBy = "wave 2 (100%, 2 devices)", &approve
+	for _, c := range []struct {
+		name, args string
+		r          *rolling
+		code       int
+	}{
+		{"rollout-start", "rollout start --plan 01234567", &rolling{}, 0},
+		{"rollout-start-watch", "rollout start --plan 01234567 --watch", &rolling{result: done, looks: []contract.RolloutProgress{runs, done}, wave: wave}, 0},
+		{"rollout-start-twice", "rollout start --plan 01234567", &rolling{startErr: &serviceerror.WorkflowExecutionAlreadyStarted{}}, 2},
+		{"rollout-start-expired", "rollout start --plan 01234567 --watch", &rolling{err: appError(contract.ErrConfig, "the plan expired at noon; plan again")}, 2},
+		{"rollout-watch-partly-back", "rollout watch 0123456789ab", &rolling{result: back, looks: []contract.RolloutProgress{back}}, 1},
+		{"rollout-watch-waiting", "rollout watch 0123456789ab --exit-when-waiting", &rolling{looks: []contract.RolloutProgress{waits, waits, waits, waits}}, 3},
+		{"rollout-watch-unknown", "rollout watch 0123456789ab", &rolling{err: serviceerror.NewNotFound("no")}, 2},
+		{"rollout-watch-terminated", "rollout watch 0123456789ab", &rolling{err: &temporal.TerminatedError{}}, 1},
+		{"rollout-status", "rollout status 0123456789ab", &rolling{looks: []contract.RolloutProgress{runs}, wave: wave}, 0},
+		{"rollout-status-paused", "rollout status " + planHash, &rolling{looks: []contract.RolloutProgress{standing(contract.RolloutPaused, "it hums", contract.RolloutCounts{Failed: 1})}}, 0},
+		{"rollout-status-gone", "rollout status 0123456789ab", &rolling{}, 2},
+		{"rollout-status-devices", "rollout status 0123456789ab --devices --state failed", &rolling{}, 0},
+		{"rollout-list", "rollout list", &rolling{}, 0},
+		{"rollout-list-json", "rollout list -o json", &rolling{}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			rolloutSession(t, c.r).golden(c.name, strings.Fields(c.args)...)
+			text, err := os.ReadFile(filepath.Join(goldenFolder, c.name+".txt"))
+			require.NoError(t, err)
+			require.Contains(t, string(text), "exit code "+string(rune('0'+c.code))+"\n")
+			require.NotContains(t, string(text), "\x1b")
+		})
+	}
+}
+
+func TestOnATerminalARolloutIsABlockThatIsWrittenOver(t *testing.T) {
+	done := ended(standing(contract.RolloutDone, "3 healthy", contract.RolloutCounts{Healthy: 1}, contract.RolloutCounts{Healthy: 2}))
+	runs := standing(contract.RolloutRunning, "", contract.RolloutCounts{Healthy: 1}, contract.RolloutCounts{})
+	s := rolloutSession(t, &rolling{result: done, looks: []contract.RolloutProgress{runs, done}})
+	s.options.Terminal = true
+	require.Zero(t, s.run("rollout", "watch", "0123456789ab"))
+	require.Contains(t, s.err.String(), "[######--------------]  feeder-standard 2026.12.1  rollout 0123456789ab  running\x1b[K\n")
+	require.Contains(t, s.err.String(), "\x1b[4A\r[####################]", "it goes up as many lines as there were")
+	require.NotContains(t, s.err.String(), "\x1b[2J")
+}
+
+func TestARolloutIsTold(t *testing.T) {
+	kim := contract.RolloutCommand{By: "kim", Note: "so"}
+	named := kim
+	named.Devices = []string{"edge-001", "edge-002"}
+	for _, c := range []struct {
+		args, update string
+		arg          any
+	}{
+		{"pause 0123456789ab", contract.UpdateRolloutPause, kim}, {"resume 0123456789ab", contract.UpdateRolloutResume, kim},
+		{"abort 0123456789ab", contract.UpdateRolloutAbort, kim}, {"rollback 0123456789ab", contract.UpdateRolloutRollBack, kim},
+		{"skip 0123456789ab edge-001 edge-002", contract.UpdateRolloutSkip, named}, {"retry 0123456789ab", contract.UpdateRolloutRetry, kim},
+		{"retry 0123456789ab edge-001 edge-002", contract.UpdateRolloutRetry, named},
+		{"approve 0123456789ab", contract.UpdateRolloutApprove, contract.RolloutDecision{By: "kim", Approved: true, PlanHash: planHash, Note: "so"}},
+		{"approve 0123456789ab --refuse --plan " + planHash, contract.UpdateRolloutApprove, contract.RolloutDecision{By: "kim", PlanHash: planHash, Note: "so"}},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			r := &rolling{text: "it is so\x1b[2J"}
+			s := rolloutSession(t, r)
+			require.Zero(t, s.run(append([]string{"rollout"}, append(strings.Fields(c.args), "--note", "so")...)...), s.err.String())
+			require.Len(t, r.told, 1)
+			require.Equal(t, []any{"rollout/0123456789ab", c.update, c.arg}, []any{r.told[0].WorkflowID, r.told[0].UpdateName, r.told[0].Args[0]})
+			require.Contains(t, s.out.String()+s.err.String(), "rollout 0123456789ab: it is so [2J")
+		})
+	}
+	t.Run("a refusal is said", func(t *testing.T) {
+		s := rolloutSession(t, &rolling{refusal: errors.New("the rollout is not paused")})
+		require.Equal(t, 1, s.run("rollout", "resume", "0123456789ab"))
+		require.Contains(t, s.err.String(), "edgefleet: the rollout is not paused\n")
+	})
+	t.Run("one that has ended cannot be told", func(t *testing.T) {
+		s := rolloutSession(t, &rolling{gone: true})
+		require.Equal(t, 2, s.run("rollout", "pause", "0123456789ab"))
+		require.Contains(t, s.err.String(), "rollout 0123456789ab does not run")
+	})
+	for _, c := range []struct{ args, says string }{
+		{"pause", "want the ID of a rollout"}, {"pause x", "want the 12 hexadecimal digits"}, {"skip 0123456789ab", "at least one device"},
+		{"pause 0123456789ab edge-001", "want ID, got 2 arguments"}, {"skip 0123456789ab ../x", "device ID"}, {"approve 0123456789ab --plan 01", "want the whole hash"},
+		{"start", "--plan is missing"}, {"status 0123456789ab --state failed", "--state goes with --devices"},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			r := &rolling{}
+			s := rolloutSession(t, r)
+			require.Equal(t, 2, s.run(append([]string{"rollout"}, strings.Fields(c.args)...)...))
+			require.Contains(t, s.err.String(), c.says)
+			require.Empty(t, r.told)
+		})
+	}
+}
+
+func TestARolloutThatHasEndedIsTakenBack(t *testing.T) {
+	r := &rolling{gone: true, result: contract.RollbackProgress{RolloutID: planHash[:12], Back: 2, Kept: 1,
+		Findings: []contract.RolloutFinding{{DeviceID: "edge-001", State: contract.DeviceKept, Detail: "somebody else has changed it"}}}}
+	s := rolloutSession(t, r)
+	require.Equal(t, 1, s.run("rollout", "rollback", "0123456789ab", "--watch", "--note", "it hums"))
+	require.Equal(t, contract.RollbackInput{RolloutID: planHash[:12], Actor: contract.Actor{Kind: contract.ActorOperator, Name: "kim"},
+		Reason: "rolled back by kim: it hums", Silence: true, Own: true}, r.started[0])
+	require.Equal(t, "rollback/0123456789ab", r.options[0].ID)
+	require.Contains(t, s.out.String(), "2 devices as before, 1 not\n")
+	require.Contains(t, s.out.String(), "edge-001  not rolled back  somebody else has changed it")
+}
