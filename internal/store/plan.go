@@ -199,7 +199,7 @@ func (s *Store) FreezePlan(ctx context.Context, p Plan, devices []PlanDevice) (P
 			}
 		}
 		now := was
-		now.State, now.Hash, now.ExpiresAt, now.Waves = PlanFrozen, p.Hash, p.ExpiresAt, p.Waves
+		now.State, now.Hash, now.ExpiresAt, now.Waves = PlanFrozen, p.Hash, fromNullMicros(toNullMicros(p.ExpiresAt)), p.Waves
 		_, err = t.exec(`UPDATE rollout_plan SET state = $2, hash = $3, expires_at = $4, waves = $5 WHERE plan_id = $1`,
 			p.PlanID, now.State, now.Hash, toNullMicros(now.ExpiresAt), now.Waves)
 		return now, err
