@@ -2,6 +2,7 @@ package sim
 
 import (
 	"math"
+	"sync/atomic"
 	"time"
 
 	"edgefleet/devices"
@@ -92,8 +93,14 @@ func plcMeasurements() []Register {
 
 // PLC is a simulated controller. A client that writes ON to its restart coil
 // starts its program anew: the state is stopped until the program runs, the
-// counter counts the restart, and the coil clears itself.
-type PLC struct{ *Device }
+// counter counts the restart, and the coil clears itself. Its firmware comes
+// through a mailbox of registers.
+type PLC struct {
+	*Device
+	box mailbox
+	// sick says that the firmware is not well.
+	sick atomic.Bool
+}
 
 // StartPLC makes a controller; cfg.Model is not looked at.
 func StartPLC(cfg Config) (*PLC, error) {
@@ -103,13 +110,24 @@ func StartPLC(cfg Config) (*PLC, error) {
 	}
 	p := &PLC{}
 	told := cfg.OnWrite
+	model.Registers = append(model.Registers, mailboxRegisters()...)
+	for i := range model.Registers {
+		if r := &model.Registers[i]; r.Name == "state" {
+			r.Live = p.state(r.Live)
+		}
+	}
 	cfg.Model = model
 	// A client may find the socket before Start has returned.
 	ready := make(chan struct{})
 	defer close(ready)
 	cfg.OnWrite = func(w Write) {
-		if <-ready; w.Table == devices.Coil && w.Address == plcRestartCoil && p.Device != nil {
+		<-ready
+		switch {
+		case p.Device == nil:
+		case w.Table == devices.Coil && w.Address == plcRestartCoil:
 			p.restart(w.New != 0)
+		case w.Table == devices.Holding && w.Address == boxCommand:
+			p.command(w.New)
 		}
 		if told != nil {
 			told(w)
@@ -119,7 +137,18 @@ func StartPLC(cfg Config) (*PLC, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.sick.Store(p.words(devices.Input, previousAddress+firmwareWords, 1)[0] == 0)
 	return p, nil
+}
+
+// state is stopped for as long as the firmware is not well.
+func (p *PLC) state(running func(Moment) []uint16) func(Moment) []uint16 {
+	return func(m Moment) []uint16 {
+		if p.sick.Load() {
+			return []uint16{plcStopped}
+		}
+		return running(m)
+	}
 }
 
 func (p *PLC) restart(wanted bool) {
