@@ -26,10 +26,10 @@ build: ## build the four programs into bin/
 	$(GO) build -o $(BIN)/edgefleet-dev ./dev
 
 test: ## run all tests
-	$(GO) test ./...
+	$(GO) test -timeout 30m ./...
 
 race: ## run the tests with the race detector
-	$(GO) test -race $(RACE)
+	$(GO) test -timeout 30m -race $(RACE)
 
 bench: ## Go benchmarks, then the macro run (200 devices alerting at once)
 	$(GO) test -run '^$$' -bench . -benchmem $(RACE)
