@@ -1,6 +1,8 @@
 package opcuasim
 
 import (
+	"path"
+	"slices"
 	"time"
 
 	"github.com/gopcua/opcua/id"
@@ -86,7 +88,7 @@ func (p *plant) writable(nodeID *ua.NodeID) bool {
 
 func name(n *ua.NodeID) string {
 	if n.Type() == ua.NodeIDTypeString {
-		return n.StringID()
+		return path.Base(n.StringID())
 	}
 	return id.Name(n.IntID())
 }
@@ -146,6 +148,9 @@ func (d *Device) invoke(m *ua.CallMethodRequest) *ua.CallMethodResult {
 	plain := func(n *ua.NodeID, want string) bool {
 		return n != nil && n.Namespace() == plantIndex && n.Type() == ua.NodeIDTypeString && n.StringID() == want
 	}
+	if m != nil && m.MethodID != nil && m.MethodID.Namespace() == plantIndex && m.MethodID.Type() == ua.NodeIDTypeString && slices.Contains(softwareMethods(), m.MethodID.StringID()) {
+		return d.updateSoftware(m)
+	}
 	switch {
 	case m == nil || !plain(m.ObjectID, objectNode):
 		return &ua.CallMethodResult{StatusCode: ua.StatusBadNodeIDUnknown}
@@ -203,11 +208,13 @@ func (d *Device) below(b *ua.BrowseDescription) *ua.BrowseResult {
 	case b.NodeID.Namespace() == 0 && b.NodeID.Type() != ua.NodeIDTypeString && b.NodeID.IntID() == id.ObjectsFolder:
 		add(id.Organizes, ua.NewNumericNodeID(0, id.Server), ua.NodeClassObject, id.ServerType)
 		add(id.Organizes, object, ua.NodeClassObject, id.BaseObjectType)
+		add(id.Organizes, ua.NewStringNodeID(plantIndex, softwareNode), ua.NodeClassObject, id.BaseObjectType)
 	case b.NodeID.String() == object.String():
 		for _, n := range d.plant.nodes {
 			add(id.HasComponent, ua.NewStringNodeID(plantIndex, n.id), ua.NodeClassVariable, id.BaseDataVariableType)
 		}
 		add(id.HasComponent, ua.NewStringNodeID(plantIndex, restartNode), ua.NodeClassMethod, 0)
+	case b.NodeID.Namespace() == plantIndex && b.NodeID.Type() == ua.NodeIDTypeString && d.belowSoftware(b.NodeID.StringID(), add):
 	default:
 		if _, status := d.plant.read(b.NodeID); status != ua.StatusOK {
 			result.StatusCode = status

@@ -57,11 +57,16 @@ type Memory struct {
 	Replaced   map[string]string `json:"replaced,omitempty"`
 	DriftStuck bool              `json:"drift_stuck,omitempty"`
 	Restarts   uint32            `json:"restarts,omitempty"`
-	Fault      chassis.Fault     `json:"fault,omitempty"`
-	Stuck      bool              `json:"stuck,omitempty"`
-	Latency    time.Duration     `json:"latency_ns,omitempty"`
-	Counters   []chassis.Counter `json:"counters,omitempty"`
-	Log        []chassis.Write   `json:"log,omitempty"`
+	// Software is the version that runs where it is not the factory's,
+	// SoftwareBefore the one before; SoftwareSick says that it is not well.
+	Software       string            `json:"software,omitempty"`
+	SoftwareBefore string            `json:"software_before,omitempty"`
+	SoftwareSick   bool              `json:"software_sick,omitempty"`
+	Fault          chassis.Fault     `json:"fault,omitempty"`
+	Stuck          bool              `json:"stuck,omitempty"`
+	Latency        time.Duration     `json:"latency_ns,omitempty"`
+	Counters       []chassis.Counter `json:"counters,omitempty"`
+	Log            []chassis.Write   `json:"log,omitempty"`
 }
 
 // Device is a simulated controller with an OPC UA server. Its methods are
@@ -232,6 +237,9 @@ func (p *plant) remember() Memory {
 		out.Replaced[nodeID] = format(value)
 	}
 	out.Restarts = p.restarts
+	if p.software.before != "" {
+		out.Software, out.SoftwareBefore, out.SoftwareSick = p.software.version, p.software.before, p.software.sick
+	}
 	out.DriftStuck = p.stuck && len(p.before) > 0
 	return out
 }

@@ -52,6 +52,8 @@ type node struct {
 type moment struct {
 	now      time.Time
 	starting bool
+	// sick says that the software is not well.
+	sick     bool
 	restarts uint32
 	seed     uint64
 }
@@ -89,7 +91,7 @@ func factory(deviceID string) []*node {
 		}},
 		{id: "Pump.Hours", name: "pump_hours", value: uint32(8123), accepts: anything[uint32]},
 		{id: "Plc.State", name: "state", value: stateRunning, live: func(m moment) any {
-			if m.starting {
+			if m.starting || m.sick {
 				return stateStopped
 			}
 			return stateRunning
@@ -122,6 +124,7 @@ type plant struct {
 	restarts  uint32
 	upSince   time.Time
 	runningAt time.Time
+	software  software
 }
 
 func newPlant(deviceID string, now func() time.Time, memory Memory) (*plant, error) {
@@ -153,12 +156,12 @@ func newPlant(deviceID string, now func() time.Time, memory Memory) (*plant, err
 			p.before[n.id] = value
 		}
 	}
-	return p, nil
+	return p, p.rememberedSoftware(memory)
 }
 
 func (p *plant) moment() moment {
 	now := p.now()
-	return moment{now: now, starting: now.Before(p.runningAt), restarts: p.restarts, seed: p.seed}
+	return moment{now: now, sick: p.software.sick, starting: now.Before(p.runningAt), restarts: p.restarts, seed: p.seed}
 }
 
 // boot begins the time until the controller's program runs.
@@ -200,6 +203,11 @@ func (p *plant) read(nodeID *ua.NodeID) (any, ua.StatusCode) {
 	defer p.mu.Unlock()
 	if n := p.lookupLocked(nodeID); n != nil {
 		return p.valueLocked(n), ua.StatusOK
+	}
+	if nodeID.Namespace() == plantIndex && nodeID.Type() == ua.NodeIDTypeString {
+		if value, ok := p.softwareLocked(nodeID.StringID()); ok {
+			return value, ua.StatusOK
+		}
 	}
 	if nodeID.Namespace() != 0 || nodeID.Type() == ua.NodeIDTypeString {
 		return nil, ua.StatusBadNodeIDUnknown
