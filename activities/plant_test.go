@@ -67,6 +67,8 @@ type plant struct {
 	reference net.Listener
 	driver    *hookedDriver
 	store     *store.Store
+	// database is the store's file.
+	database string
 	// ago is how far the store's clock is behind.
 	ago      time.Duration
 	pages    *pageTaker
@@ -98,7 +100,8 @@ func newPlant(t *testing.T) *plant {
 	driver := modbus.New(modbus.Options{})
 	t.Cleanup(driver.Close)
 	p.driver = &hookedDriver{Driver: driver}
-	p.store, err = store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"), store.Options{
+	p.database = filepath.Join(t.TempDir(), "store.db")
+	p.store, err = store.Open(t.Context(), "sqlite:"+p.database, store.Options{
 		LedgerKey: []byte("0123456789abcdef"), Clock: func() time.Time { return time.Now().Add(-p.ago) }})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, p.store.Close()) })
