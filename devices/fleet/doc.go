@@ -2,7 +2,8 @@
 // directory, over whatever protocol each device speaks.
 //
 // An Operator does the operations: Probe, Drift, ApplyBaseline, Reset, Verify,
-// Onboard, and Fingerprints.
+// Onboard, and Fingerprints; of what was planned, PlanChanges, ApplyPlanned and
+// Restore, and of patches PlanPatch, ApplyPatch and RevertPatch.
 //
 // Rules of the operations:
 //   - A device that can prove who it is has to, before anything is said to it:
@@ -23,6 +24,9 @@
 //   - A write whose answer was lost is resolved by reading back. An operation
 //     that died is called again with the same journal and goes on from what
 //     the journal and the device say; it has its effect once.
+//   - A patch is opened only when it is as declared and signed. Whether it was
+//     installed is decided by the version on the device, and what is not well
+//     with it goes back, under an intent of its own.
 //   - Errors have the kinds of package devices. Unreachable, Busy, OwnPath and
 //     Indeterminate may be tried again with the same journal; the others need
 //     a person.

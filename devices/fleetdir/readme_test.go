@@ -18,7 +18,7 @@ func TestTheExamplesOfTheReferenceLoad(t *testing.T) {
 	require.NoError(t, err)
 	dir := t.TempDir()
 	blocks := regexp.MustCompile("(?s)```yaml\n# (\\S+)\n(.*?)```").FindAllSubmatch(page, -1)
-	require.Len(t, blocks, 6, "fleet, devices, two baselines, template and profile")
+	require.Len(t, blocks, 7, "fleet, devices, two baselines, template, patch and profile")
 	for _, b := range blocks {
 		file := filepath.Join(dir, string(b[1]))
 		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
@@ -35,6 +35,8 @@ func TestTheExamplesOfTheReferenceLoad(t *testing.T) {
 
 	gw, _, err := loaded.Device("gw-1")
 	require.NoError(t, err)
+	require.Equal(t, "edge-agent-3.3.0", loaded.Patches.For(gw)[0].Name)
+	require.Equal(t, "gw-2", loaded.Inventory.Partners(gw)[0].ID)
 	desired, ok = loaded.Baseline(gw)
 	require.True(t, ok)
 	require.Equal(t, "edge_config", desired.Settings[0].Point.Name)

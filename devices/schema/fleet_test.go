@@ -62,7 +62,7 @@ func TestTheSchemasTakeTheExamplesOfTheReference(t *testing.T) {
 	page, err := os.ReadFile("../README.md")
 	require.NoError(t, err)
 	folders := map[string]*jsonschema.Schema{".": compile(t, schema.Fleet()), "devices": compile(t, schema.Devices()),
-		"edge-configs": compile(t, schema.Baseline()), "profiles": compile(t, schema.Profile())}
+		"edge-configs": compile(t, schema.Baseline()), "profiles": compile(t, schema.Profile()), "patches": compile(t, schema.Patch())}
 	blocks := regexp.MustCompile("(?s)```yaml\n# (\\S+\\.yaml)\n(.*?)```").FindAllSubmatch(page, -1)
 	require.NotEmpty(t, blocks)
 	for _, b := range blocks {

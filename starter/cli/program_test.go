@@ -66,7 +66,7 @@ func TestCompletionKnowsWhatCanComeNext(t *testing.T) {
 		name, typed string
 		want        []string
 	}{
-		{"commands", "|", []string{"device", "incident", "audit", "onboard", "drift", "remediate", "schedule", "runbook", "fleet", "config", "rollout", "credentials", "completion"}},
+		{"commands", "|", []string{"device", "incident", "audit", "onboard", "drift", "remediate", "schedule", "runbook", "fleet", "config", "rollout", "patch", "credentials", "completion"}},
 		{"commands by their beginning", "r|", []string{"remediate", "runbook", "rollout"}},
 		{"subcommands", "device |", []string{"list", "show", "probe", "drift", "fingerprint"}},
 		{"subcommands after a flag of the program", "--temporal-address t:1 device s|", []string{"show"}},
