@@ -3,6 +3,7 @@ package cli_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -45,7 +46,11 @@ func TestThePatchReportIsATableAndJSON(t *testing.T) {
 		{"patch-report-json", "patch report -o json", &fakeTemporal{answer: pagesOfPatches}},
 		{"patch-report-none", "patch report --owed", &fakeTemporal{answer: none}},
 	} {
-		t.Run(c.name, func(t *testing.T) { newSession(t, c.f).golden(c.name, strings.Fields(c.args)...) })
+		t.Run(c.name, func(t *testing.T) {
+			s := newSession(t, c.f)
+			s.options.Clock = func() time.Time { return at(3600) }
+			s.golden(c.name, strings.Fields(c.args)...)
+		})
 	}
 }
 
