@@ -182,7 +182,7 @@ func (r *rollout) carryOut(ctx workflow.Context, w contract.WaveStatus) (contrac
 	}{
 		{contract.DeviceHealthy, w.Healthy, false}, {contract.DeviceAlready, w.Already, false}, {contract.DeviceChanged, w.Changed, false},
 		{contract.DeviceFailed, w.Failed, false}, {contract.DeviceUnknown, w.Unknown, false}, {contract.DeviceNotBegun, w.NotBegun, false},
-		{contract.DeviceSkipped, w.Skipped, false},
+		{contract.DeviceSkipped, w.Skipped, false}, {contract.DeviceBack, w.Back, false},
 	} {
 		before.Add(c.state, c.unsafe, -c.n)
 	}

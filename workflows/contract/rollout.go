@@ -76,6 +76,8 @@ type RolloutCounts struct {
 	Unknown  int `json:"unknown"`
 	NotBegun int `json:"not_begun"`
 	Skipped  int `json:"skipped"`
+	// Back counts those that were taken back.
+	Back int `json:"back,omitempty"`
 	// Unsafe counts those that may be neither as planned nor as before.
 	Unsafe int `json:"unsafe"`
 }
@@ -93,12 +95,14 @@ func (c *RolloutCounts) Add(state string, unsafe bool, n int) {
 		c.Already += n
 	case DeviceChanged:
 		c.Changed += n
-	case DeviceFailed:
+	case DeviceFailed, DeviceKept:
 		c.Failed += n
 	case DeviceNotBegun:
 		c.NotBegun += n
 	case DeviceSkipped:
 		c.Skipped += n
+	case DeviceBack:
+		c.Back += n
 	default:
 		c.Unknown += n
 	}
@@ -116,12 +120,13 @@ func (c *RolloutCounts) Sum(o RolloutCounts) {
 	c.Unknown += o.Unknown
 	c.NotBegun += o.NotBegun
 	c.Skipped += o.Skipped
+	c.Back += o.Back
 	c.Unsafe += o.Unsafe
 }
 
 // Ended is how many devices have come to an end.
 func (c RolloutCounts) Ended() int {
-	return c.Healthy + c.Already + c.Changed + c.Failed + c.Unknown + c.NotBegun + c.Skipped
+	return c.Healthy + c.Already + c.Changed + c.Failed + c.Unknown + c.NotBegun + c.Skipped + c.Back
 }
 
 // Bad is how many count against a limit: could not find out, and never started,
@@ -134,7 +139,7 @@ func (c RolloutCounts) Words() string {
 	for _, p := range []struct {
 		n    int
 		what string
-	}{{c.Failed, DeviceFailed}, {c.Unknown, DeviceUnknown}, {c.Changed, "changed since the plan"}, {c.NotBegun, DeviceNotBegun}, {c.Skipped, DeviceSkipped}} {
+	}{{c.Failed, DeviceFailed}, {c.Unknown, DeviceUnknown}, {c.Changed, "changed since the plan"}, {c.NotBegun, DeviceNotBegun}, {c.Skipped, DeviceSkipped}, {c.Back, DeviceBack}} {
 		if p.n > 0 {
 			text += fmt.Sprintf(", %d %s", p.n, p.what)
 		}
