@@ -291,7 +291,7 @@ func (p *plant) tamper(statement string) {
 	p.t.Helper()
 	db, err := sql.Open("sqlite", p.database)
 	require.NoError(p.t, err)
-	defer db.Close()
+	defer func() { require.NoError(p.t, db.Close()) }()
 	_, err = db.ExecContext(p.t.Context(), statement)
 	require.NoError(p.t, err)
 }
