@@ -295,10 +295,15 @@ func (s *Stack) startPrometheus(ctx context.Context) error {
 	if s.opts.NoMonitoring {
 		return nil
 	}
+	every, pending := scrapeInterval(s.opts.Devices), s.opts.Pending
+	if every > time.Second {
+		// One scrape that came late is no dark device.
+		pending = max(pending, 2*every)
+	}
 	server, err := monitor.StartPrometheus(ctx, monitor.PrometheusOptions{
 		Common:     s.monitored(s.opts.Prometheus, s.opts.PrometheusAddr),
 		WorkerAddr: s.worker.AdminAddr(), BridgeAddr: s.bridge.Addr(), AlertmanagerAddr: s.alerts.Addr(),
-		Pending: s.opts.Pending,
+		ScrapeInterval: every, Pending: pending,
 	})
 	if err != nil {
 		return err
@@ -306,6 +311,12 @@ func (s *Stack) startPrometheus(ctx context.Context) error {
 	s.prom = server
 	s.started("Prometheus", func(context.Context) error { return server.Stop() })
 	return nil
+}
+
+// scrapeInterval is how often a fleet of so many devices is scraped: what one
+// machine bears beside all that it runs, which is 50 devices a second.
+func scrapeInterval(devices int) time.Duration {
+	return max(time.Second, time.Duration(devices/50)*time.Second)
 }
 
 func (s *Stack) monitored(program, addr string) monitor.Common {
