@@ -93,7 +93,7 @@ func (b *rollback) continued(ctx workflow.Context) error {
 // rolledBack says what a rollback came to.
 func rolledBack(p contract.RollbackProgress) (state, detail string) {
 	if p.Kept == 0 {
-		return contract.RolloutRolledBack, fmt.Sprintf("%d devices are as before", p.Back)
+		return contract.RolloutRolledBack, areNow(p.Back, "as before")
 	}
 	return contract.RolloutPartlyBack, fmt.Sprintf("%d devices are as before, %d are not and need a person", p.Back, p.Kept)
 }

@@ -94,7 +94,7 @@ func (r *rollout) begin(ctx workflow.Context) error {
 		p.Waves = append(p.Waves, contract.WaveStatus{PlanWave: w})
 		p.Total += w.Devices
 	}
-	r.say(ctx, "begun: %s %s for %d devices in %d waves", p.Baseline, p.Version, p.Total, len(p.Waves))
+	r.say(ctx, "begun: %s %s for %s in %s", p.Baseline, p.Version, countOf(p.Total, "device"), countOf(len(p.Waves), "wave"))
 	return r.note(ctx, "begun", "", "")
 }
 
@@ -132,7 +132,7 @@ func (r *rollout) wave(ctx workflow.Context, w *contract.WaveStatus) error {
 	if w.Began == nil {
 		now := workflow.Now(ctx)
 		w.Began = &now
-		r.say(ctx, "wave %d (%s, %d devices) begins", w.Number, w.Name, w.Devices)
+		r.say(ctx, "wave %d (%s, %s) begins", w.Number, w.Name, countOf(w.Devices, "device"))
 	}
 	r.again = false
 	out, err := r.carryOut(ctx, *w)
@@ -283,7 +283,7 @@ func (r *rollout) holdOn(ctx workflow.Context) error {
 // approvalName is what has to be approved before a wave, or "".
 func (r *rollout) approvalName(i int) string {
 	w := r.progress.Waves[i]
-	name := fmt.Sprintf("wave %d (%s, %d devices)", w.Number, w.Name, w.Devices)
+	name := fmt.Sprintf("wave %d (%s, %s)", w.Number, w.Name, countOf(w.Devices, "device"))
 	first := i == 0
 	switch r.begun.Strategy.Approval.Before {
 	case contract.ApproveStart:

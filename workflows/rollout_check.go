@@ -84,7 +84,7 @@ func (w *wave) look(ctx workflow.Context) (verdict, detail string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	verdict, detail = contract.VerdictHealthy, fmt.Sprintf("%d devices are healthy", found.healthy)
+	verdict, detail = contract.VerdictHealthy, areNow(found.healthy, "healthy")
 	if text := w.breach(found.last); text != "" {
 		verdict, detail = contract.VerdictFailed, text
 		if found.unknown > 0 && found.failed == 0 {
@@ -172,7 +172,7 @@ func (w *wave) lookAt(ctx workflow.Context, refs []contract.RolloutRef, out *loo
 			ScheduleToCloseTimeout: 30 * time.Minute,
 			HeartbeatTimeout:       15 * time.Second,
 			WaitForCancellation:    true,
-			Summary:                fmt.Sprintf("check %d devices of %s", len(b.IDs), regions[i]),
+			Summary:                fmt.Sprintf("check %s of %s", countOf(len(b.IDs), "device"), regions[i]),
 			RetryPolicy:            &temporal.RetryPolicy{InitialInterval: 500 * time.Millisecond, MaximumInterval: 30 * time.Second},
 		})
 		futures[i] = workflow.ExecuteActivity(ctx, contract.ActivityCheckRollout, b)

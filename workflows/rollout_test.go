@@ -259,7 +259,7 @@ func TestDevicesAreLeftOut(t *testing.T) {
 	bad := r.tell(90*time.Second, contract.UpdateRolloutSkip, contract.RolloutCommand{By: "bob", Devices: []string{"../x"}})
 	out, err := r.rollout()
 	require.NoError(t, err)
-	require.Equal(t, "1 devices are left out", skipped.text)
+	require.Equal(t, "1 device is left out", skipped.text)
 	require.ErrorContains(t, none.refused, "name them")
 	require.Error(t, bad.refused)
 	require.NotContains(t, r.order, "edge-011")

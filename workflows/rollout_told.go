@@ -203,7 +203,7 @@ func (r *rollout) rollBack(ctx workflow.Context, c contract.RolloutCommand) (str
 }
 
 func (r *rollout) skip(ctx workflow.Context, c contract.RolloutCommand) (string, error) {
-	records := workflow.WithActivityOptions(ctx, planOptions(fmt.Sprintf("leave out %d devices", len(c.Devices))))
+	records := workflow.WithActivityOptions(ctx, planOptions("leave out "+countOf(len(c.Devices), "device")))
 	futures := make([]workflow.Future, len(c.Devices))
 	for i, id := range c.Devices {
 		futures[i] = workflow.ExecuteActivity(records, contract.ActivitySettleDevice, contract.SettleDeviceInput{
@@ -221,7 +221,7 @@ func (r *rollout) skip(ctx workflow.Context, c contract.RolloutCommand) (string,
 			others = append(others, c.Devices[i]+" is "+v.State)
 		}
 	}
-	text := fmt.Sprintf("%d devices are left out", len(skipped))
+	text := areNow(len(skipped), "left out")
 	if len(others) > 0 {
 		text += "; not left out: " + strings.Join(others, "; ")
 	}
@@ -329,7 +329,7 @@ func (r *rollout) show(ctx workflow.Context) {
 	if p.Detail != "" {
 		b.printf("%s\n\n", p.Detail)
 	}
-	b.printf("%d of %d devices: %s\n\n", p.RolloutCounts.Ended(), p.Total, p.Words())
+	b.printf("%d of %s: %s\n\n", p.RolloutCounts.Ended(), countOf(p.Total, "device"), p.Words())
 	for _, w := range p.Waves {
 		state := w.Verdict
 		switch {
@@ -339,11 +339,27 @@ func (r *rollout) show(ctx workflow.Context) {
 		default:
 			state = "to come"
 		}
-		b.printf("- wave %d, %s, %d devices: %s\n", w.Number, w.Name, w.Devices, state)
+		b.printf("- wave %d, %s, %s: %s\n", w.Number, w.Name, countOf(w.Devices, "device"), state)
 	}
 	b.printf("\n")
 	for _, m := range p.Events {
 		b.printf("- `%s` %s\n", m.At.UTC().Format("2006-01-02 15:04:05"), m.Text)
 	}
 	workflow.SetCurrentDetails(ctx, b.String())
+}
+
+// countOf is "1 device", or "3 devices".
+func countOf(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// areNow is "1 device is healthy", or "3 devices are healthy".
+func areNow(n int, what string) string {
+	if n == 1 {
+		return "1 device is " + what
+	}
+	return fmt.Sprintf("%d devices are %s", n, what)
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -45,7 +44,7 @@ func patchStrategyFlags() []cli.Flag {
 	flags := strategyFlags()
 	for _, f := range flags {
 		if d, ok := f.(*cli.DurationFlag); ok && d.Name == "device-deadline" {
-			d.Usage = strings.Replace(d.Usage, "(default: 10m)", fmt.Sprintf("(default: %s)", short(patchDeadline)), 1)
+			d.DefaultText = short(patchDeadline)
 		}
 	}
 	return flags

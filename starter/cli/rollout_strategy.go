@@ -17,7 +17,7 @@ import (
 // strategyFlags say how a plan is carried out. A flag goes before the file.
 func strategyFlags() []cli.Flag {
 	d := contract.RolloutStrategy{}.WithDefaults()
-	return []cli.Flag{
+	flags := []cli.Flag{
 		&cli.StringFlag{Name: "strategy", Usage: "read the strategy from this `FILE`; flags go before it"},
 		&cli.StringFlag{Name: "canary", Usage: "the canaries: a `NUMBER`, a label as ring=canary, or none (default: 1)"},
 		&cli.StringFlag{Name: "waves", Usage: "how many had their turn after each wave, as `5%,25%,100%` or 10,100 (default: " + strings.Join(d.Waves, ",") + ")"},
@@ -46,6 +46,26 @@ func strategyFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "approve-within", Usage: "the `DURATION` after which no approval is a refusal (default: 24h)"},
 		&cli.BoolFlag{Name: "no-silences", Usage: "leave the alerts of devices in work alone"},
 		&cli.DurationFlag{Name: "valid", Usage: "the `DURATION` for which the plan can be started (default: 24h)"},
+	}
+	for _, f := range flags {
+		tellDefault(f)
+	}
+	return flags
+}
+
+// tellDefault has the help show the default that stands in the usage, and not
+// the zero by which a number that was not given is known.
+func tellDefault(f cli.Flag) {
+	cut := func(usage, text *string) {
+		if before, after, ok := strings.Cut(*usage, " (default: "); ok {
+			*usage, *text = before, strings.TrimSuffix(after, ")")
+		}
+	}
+	switch f := f.(type) {
+	case *cli.IntFlag:
+		cut(&f.Usage, &f.DefaultText)
+	case *cli.DurationFlag:
+		cut(&f.Usage, &f.DefaultText)
 	}
 }
 
