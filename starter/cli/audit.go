@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -89,10 +90,25 @@ func changeText(before, after string) string {
 	}
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(is)) {
-		parts = append(parts, name+" "+arrow(was[name], is[name]))
+		parts = append(parts, name+" "+arrow(short64(was[name]), short64(is[name])))
+	}
+	if more := len(parts) - maxChanges; more > 0 {
+		parts = append(parts[:maxChanges], fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(parts, ", ")
 }
+
+// maxChanges bounds what one line of a table says; JSON has all of it. The
+// hashes of an onboarding alone are longer than a terminal is wide.
+const maxChanges = 4
+
+// short64 is the beginning of a hash of 64 hexadecimal digits, which stands for
+// it, and everything else as it is: "sha256:0123456789ab (120 bytes)".
+func short64(s string) string {
+	return hash64.ReplaceAllString(s, "$1")
+}
+
+var hash64 = regexp.MustCompile(`\b([0-9a-f]{12})[0-9a-f]{52}\b`)
 
 func arrow(before, after string) string {
 	if before == "" || before == after {

@@ -187,3 +187,19 @@ func TestAnExportIsWholeOrNotThere(t *testing.T) {
 		require.Empty(t, filesHere(t))
 	})
 }
+
+func TestALineOfTheLedgerStaysALine(t *testing.T) {
+	hash := strings.Repeat("0123456789abcdef", 4)
+	f := &fakeTemporal{answer: func(contract.InspectInput) (contract.InspectResult, error) {
+		return contract.InspectResult{Audit: &contract.AuditPage{Entries: []contract.LedgerEntry{{
+			Seq: 1, DeviceID: "gw-1", Phase: "event", Action: "onboard",
+			After: `{"a":"sha256:` + hash + ` (120 bytes)","b":"2","c":"3","d":"4","e":"5","f":"6"}`,
+		}}}}, nil
+	}}
+	s := newSession(t, f)
+	require.Zero(t, s.run("audit", "list"), s.err.String())
+	require.Contains(t, s.out.String(), "a sha256:0123456789ab (120 bytes), b 2, c 3, d 4, and 2 more")
+	s = newSession(t, f)
+	require.Zero(t, s.run("audit", "list", "-o", "json"))
+	require.Contains(t, s.out.String(), hash, "JSON has all of it")
+}
