@@ -87,9 +87,9 @@ func newProber(o proberOptions, r prometheus.Registerer) *prober {
 	p := &prober{opts: o, slots: make(chan struct{}, maxProbes), answers: map[string]answered{}}
 	p.results = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "edgefleet_probes_total",
-		Help: "Scrapes of devices, by result: ok, unreachable, error when nothing could be found out, or cached when an earlier answer was given again.",
+		Help: "Scrapes of devices, by result: ok, unread when the device answers but its settings could not be compared, unreachable, error when nothing could be found out, or cached when an earlier answer was given again.",
 	}, []string{"result"})
-	for _, result := range []string{probeOK, probeUnreachable, probeError, probeCached} {
+	for _, result := range []string{probeOK, probeUnread, probeUnreachable, probeError, probeCached} {
 		p.results.WithLabelValues(result)
 	}
 	r.MustRegister(p.results)
@@ -99,14 +99,17 @@ func newProber(o proberOptions, r prometheus.Registerer) *prober {
 // Results of a probe, as a label.
 const (
 	probeOK          = "ok"
+	probeUnread      = "unread"
 	probeUnreachable = "unreachable"
 	probeError       = "error"
 	probeCached      = "cached"
 )
 
-// probed is what a probe found.
+// probed is what a probe found. Of one that answers, unread says that its
+// settings could not be compared: then it is up, and nothing is known of drift.
 type probed struct {
 	dark    string
+	unread  bool
 	drifted int
 	checked int
 	took    time.Duration
@@ -238,9 +241,10 @@ func (p *prober) probe(ctx context.Context, operator diagnoser, id string) (prob
 	}
 	drift, err := operator.Drift(ctx, id)
 	if err != nil {
-		// It answered, so it was up, whatever became of the second question.
-		p.note(id, probeError, store.UptimeUp)
-		return probed{}, err
+		// It answered, so it is up, whatever became of the second question: a
+		// log-in that is missing must not look like a device that is dark.
+		p.note(id, probeUnread, store.UptimeUp)
+		return probed{unread: true, took: time.Since(began)}, nil
 	}
 	p.note(id, probeOK, store.UptimeUp)
 	return probed{drifted: len(drift.Drifted), checked: drift.Checked, took: time.Since(began)}, nil
@@ -253,6 +257,8 @@ func (p *prober) note(id, result, state string) {
 	}
 }
 
+const readableHelp = "0 when the device answers and its settings could not be compared with its baseline, else 1. At 0 there are no series of drift."
+
 func (f probed) serve(rw http.ResponseWriter, r *http.Request, age time.Duration) {
 	registry := prometheus.NewRegistry()
 	gauge := func(name, help string, value float64) {
@@ -262,6 +268,12 @@ func (f probed) serve(rw http.ResponseWriter, r *http.Request, age time.Duration
 	}
 	gauge("edge_probe_duration_seconds", "How long the device took to answer the probe.", f.took.Seconds())
 	gauge("edge_probe_age_seconds", "How old the answer is; above 0 when scrapes share one, or a write is in flight.", max(0, age).Seconds())
+	if f.unread {
+		gauge("edge_config_readable", readableHelp, 0)
+		promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(rw, r)
+		return
+	}
+	gauge("edge_config_readable", readableHelp, 1)
 	gauge("edge_config_drift_settings", "How many settings of the device differ from its baseline.", float64(f.drifted))
 	gauge("edge_config_settings", "How many settings of the device were compared with its baseline.", float64(f.checked))
 	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(rw, r)

@@ -230,15 +230,22 @@ func TestNoMoreThanSoManyDevicesAreProbedAtOnce(t *testing.T) {
 	require.Equal(t, devices, s.probes)
 }
 
-func TestAReachableDeviceThatCannotBeReadFailsTheScrape(t *testing.T) {
+func TestADeviceThatAnswersAndCannotBeReadIsUpAndItsDriftIsNotKnown(t *testing.T) {
 	s := newSlow(t, 1)
 	s.driftErr = errors.New("edge-000: read holding 100+15: illegal address")
 	close(s.release)
 	p := newProber(proberOptions{now: north(s), maxAge: -1}, prometheus.NewRegistry())
 	answer := get(p, "/probe?device=edge-000")
-	require.Equal(t, http.StatusServiceUnavailable, answer.Code)
-	require.Contains(t, answer.Body.String(), "illegal address")
-	require.Equal(t, 1.0, counted(t, p, "error"))
+	require.Equal(t, http.StatusOK, answer.Code, "a device that is up is not remediated for being dark")
+	require.Contains(t, answer.Body.String(), "\nedge_config_readable 0\n")
+	require.NotContains(t, answer.Body.String(), "edge_config_drift_settings", "unknown is not 0")
+	require.NotContains(t, answer.Body.String(), "edge_config_settings")
+	require.Equal(t, 1.0, counted(t, p, probeUnread))
+	require.Equal(t, 0.0, counted(t, p, probeError), "the worker is not blind")
+	s.driftErr = nil
+	answer = get(p, "/probe?device=edge-000")
+	require.Contains(t, answer.Body.String(), "\nedge_config_readable 1\n")
+	require.Contains(t, answer.Body.String(), "\nedge_config_drift_settings 0\n")
 }
 
 func TestHowLongAScraperWaits(t *testing.T) {
@@ -314,7 +321,7 @@ func TestWhatAProbeSaysOfUptime(t *testing.T) {
 		s := quick(t)
 		s.driftErr = errors.New("illegal address")
 		p := newProber(proberOptions{now: north(s), maxAge: -1, observe: func(id, state string) { all = []seen{{id, state}} }}, prometheus.NewRegistry())
-		require.Equal(t, http.StatusServiceUnavailable, get(p, "/probe?device=edge-000").Code)
+		require.Equal(t, http.StatusOK, get(p, "/probe?device=edge-000").Code)
 		require.Equal(t, []seen{{"edge-000", "up"}}, all)
 	})
 }
