@@ -79,7 +79,7 @@ func (a *Activities) Abandon(ctx context.Context, lease store.Lease) error {
 		if i.RunID != lease.RunID {
 			continue
 		}
-		_, err := a.deps.Store.EndEpisode(ctx, store.EpisodeEnd{
+		ended, err := a.deps.Store.EndEpisode(ctx, store.EpisodeEnd{
 			DeviceID: i.DeviceID, LeaseToken: lease.Token, IncidentID: i.ID, Status: store.StatusAbandoned,
 			Detail: "the workflow ended without a word: it was terminated, or timed out",
 			Actor:  "housekeeping", ActivityID: "housekeeping", Owner: lease.Owner,
@@ -87,7 +87,7 @@ func (a *Activities) Abandon(ctx context.Context, lease store.Lease) error {
 		if err != nil {
 			return err
 		}
-		a.metrics.endings.WithLabelValues(store.StatusAbandoned).Inc()
+		a.metrics.ended(ended)
 		a.deps.Logger.Warn("incident abandoned", zap.String("incident", i.ID), zap.String("device", i.DeviceID),
 			zap.String("workflow", i.WorkflowID), zap.String("run", i.RunID))
 	}
@@ -135,7 +135,7 @@ func (a *Activities) finish(ctx context.Context, in contract.FinishInput) (contr
 			return out, err
 		}
 		if i.EndedAt == nil {
-			a.metrics.endings.WithLabelValues(in.Outcome).Inc()
+			a.metrics.ended(ended)
 		}
 		out = contract.IncidentReport{IncidentID: ended.ID, Status: ended.Status}
 	}

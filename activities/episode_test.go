@@ -183,6 +183,12 @@ func TestFinishGivesTheIncidentItsEndOnceAndFreesTheDevice(t *testing.T) {
 			p.requireFree()
 			require.Equal(t, []string{"event end_incident " + outcome}, p.ledger())
 			require.Equal(t, 1.0, p.metric("edgefleet_incidents_ended_total", outcome))
+			require.Equal(t, 1.0, p.metric("edgefleet_incident_duration_seconds", outcome))
+			for _, other := range []string{contract.OutcomeResolved, store.StatusAbandoned} {
+				if other != outcome {
+					require.Zero(t, p.metric("edgefleet_incident_duration_seconds", other), "time to repair is of what was repaired")
+				}
+			}
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"edgefleet/internal/store"
 	"edgefleet/workflows/contract"
 )
 
@@ -13,6 +14,7 @@ type metrics struct {
 	actions  *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	endings  *prometheus.CounterVec
+	repairs  *prometheus.HistogramVec
 	pages    *prometheus.CounterVec
 }
 
@@ -31,6 +33,12 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "edgefleet_incidents_ended_total",
 			Help: "Incidents that got their end, by outcome.",
 		}, []string{"outcome"}),
+		// An hour is a human's: most of what a runbook repairs takes seconds.
+		repairs: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "edgefleet_incident_duration_seconds",
+			Help:    "From the opening of an incident to its end, by outcome. resolved is the time to repair.",
+			Buckets: []float64{1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 4 * 3600, 24 * 3600},
+		}, []string{"outcome"}),
 		pages: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "edgefleet_escalations_total",
 			Help: "Alerts " + contract.AlertRemediationFailed + " posted to Alertmanager, by result: ok or failed.",
@@ -41,8 +49,20 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	for _, result := range []string{"ok", "failed"} {
 		m.pages.WithLabelValues(result)
 	}
-	r.MustRegister(m.actions, m.duration, m.endings, m.pages)
+	for _, outcome := range []string{contract.OutcomeResolved, contract.OutcomeCleared, contract.OutcomeEscalated, contract.OutcomeCancelled, store.StatusAbandoned} {
+		m.endings.WithLabelValues(outcome)
+		m.repairs.WithLabelValues(outcome)
+	}
+	r.MustRegister(m.actions, m.duration, m.endings, m.repairs, m.pages)
 	return m
+}
+
+// ended counts an incident that got its end.
+func (m *metrics) ended(i store.Incident) {
+	m.endings.WithLabelValues(i.Status).Inc()
+	if i.EndedAt != nil {
+		m.repairs.WithLabelValues(i.Status).Observe(i.EndedAt.Sub(i.OpenedAt).Seconds())
+	}
 }
 
 // reasonCancelled counts the attempts that the workflow called off: they are

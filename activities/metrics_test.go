@@ -19,6 +19,9 @@ func (p *plant) metric(name string, values ...string) float64 {
 		}
 		for _, m := range f.GetMetric() {
 			if sameValues(m.GetLabel(), values) {
+				if h := m.GetHistogram(); h != nil {
+					return float64(h.GetSampleCount())
+				}
 				return m.GetCounter().GetValue()
 			}
 		}
