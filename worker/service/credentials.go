@@ -63,6 +63,7 @@ type credentialMetrics struct {
 	w       *Worker
 	missing *prometheus.Desc
 	age     *prometheus.Desc
+	due     *prometheus.Desc
 
 	mu    sync.Mutex
 	asked time.Time
@@ -77,6 +78,8 @@ func newCredentialMetrics(w *Worker) {
 			"Devices of this worker's regions that cannot be logged in to, because their credentials are missing, expired or refused.", nil, nil),
 		age: prometheus.NewDesc("edgefleet_credentials_age_seconds",
 			"Age of the oldest file of the credentials with that name.", []string{"name"}, nil),
+		due: prometheus.NewDesc("edgefleet_credentials_due",
+			"Credentials that are older than the fleet's rotation_period; 0 where it has none.", nil, nil),
 	})
 }
 
@@ -84,6 +87,7 @@ func newCredentialMetrics(w *Worker) {
 func (m *credentialMetrics) Describe(to chan<- *prometheus.Desc) {
 	to <- m.missing
 	to <- m.age
+	to <- m.due
 }
 
 // Collect is of prometheus.Collector.
@@ -97,7 +101,13 @@ func (m *credentialMetrics) Collect(to chan<- prometheus.Metric) {
 		m.asked = time.Now()
 	}
 	to <- prometheus.MustNewConstMetric(m.missing, prometheus.GaugeValue, float64(m.lacks))
+	due, period := 0, m.w.now.Load().declared().Inventory.Security.RotationPeriod
 	for _, a := range m.ages {
-		to <- prometheus.MustNewConstMetric(m.age, prometheus.GaugeValue, time.Since(a.Since).Seconds(), a.Name)
+		age := time.Since(a.Since)
+		if period > 0 && age > period {
+			due++
+		}
+		to <- prometheus.MustNewConstMetric(m.age, prometheus.GaugeValue, age.Seconds(), a.Name)
 	}
+	to <- prometheus.MustNewConstMetric(m.due, prometheus.GaugeValue, float64(due))
 }

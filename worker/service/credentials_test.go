@@ -73,12 +73,14 @@ func TestCredentialsThatAreDueForRotationAreToldAtEveryReload(t *testing.T) {
 	require.InDelta(t, 100*3600, w.metric("edgefleet_credentials_age_seconds")[0], 60)
 	require.Equal(t, []float64{2}, w.metric("edgefleet_credentials_missing"), "two gateways without a key; the controller has its certificate")
 
+	require.Equal(t, []float64{1}, w.metric("edgefleet_credentials_due"))
 	w.edit("rotation_period: 72h", "rotation_period: 73h")
 	w.look(2)
 	require.Equal(t, 2, due())
 	w.edit("rotation_period: 73h", "rotation_period: 200h")
 	w.look(2)
 	require.Equal(t, 2, due())
+	require.Equal(t, []float64{0}, w.metric("edgefleet_credentials_due"))
 }
 
 func TestAFolderOfCredentialsThatIsNotThereIsRefused(t *testing.T) {
