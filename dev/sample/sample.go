@@ -6,7 +6,9 @@
 package sample
 
 import (
+	"bytes"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -15,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"edgefleet/dev/simfleet"
+	"edgefleet/devices/fleetdir"
 )
 
 //go:embed fleet
@@ -99,11 +102,32 @@ type (
 	}
 )
 
-// Write puts the sample into dir. The declaration of the simulated devices is
-// written anew, because their ports may have changed; baselines and runbooks
-// are only written when they are not there, because people edit them. The
-// reference is a host:port that answers as long as the fleet runs.
+// mark begins the files that are written at every start, and header is all of
+// their first line.
+const (
+	mark   = "# Written at every start of make dev"
+	header = mark + ", for as long as fleet.yaml begins with this line.\n"
+)
+
+// Foreign says that the directory's fleet file is somebody else's, such as
+// Terraform's: it is there, and does not begin as Write began it.
+func Foreign(dir string) (bool, error) {
+	data, err := os.ReadFile(filepath.Join(dir, fleetdir.FleetFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && !bytes.HasPrefix(data, []byte(mark)), err
+}
+
+// Write puts the sample into dir, unless that is Foreign: then nothing is
+// written. The declaration of the simulated devices is written anew, because
+// their ports may have changed; baselines and runbooks are only written when
+// they are not there, because people edit them. The reference is a host:port
+// that answers as long as the fleet runs.
 func Write(dir, reference string, devices []Device) error {
+	if foreign, err := Foreign(dir); err != nil || foreign {
+		return err
+	}
 	if err := copyMissing(dir); err != nil {
 		return fmt.Errorf("write the sample fleet: %w", err)
 	}
@@ -121,10 +145,10 @@ func Write(dir, reference string, devices []Device) error {
 	for i, d := range devices {
 		declared.Devices = append(declared.Devices, declare(i, d))
 	}
-	if err := writeYAML(filepath.Join(dir, "fleet.yaml"), fleet); err != nil {
+	if err := writeYAML(filepath.Join(dir, fleetdir.FleetFile), fleet); err != nil {
 		return err
 	}
-	return writeYAML(filepath.Join(dir, "devices", "simulated.yaml"), declared)
+	return writeYAML(filepath.Join(dir, fleetdir.DevicesDir, "simulated.yaml"), declared)
 }
 
 func declare(i int, d Device) deviceDecl {
@@ -194,8 +218,7 @@ func writeYAML(path string, v any) error {
 	if err != nil {
 		return fmt.Errorf("write the sample fleet: %w", err)
 	}
-	head := "# Written at every start of make dev: the simulated devices and their ports.\n"
-	if err := os.WriteFile(path, append([]byte(head), data...), 0o644); err != nil {
+	if err := os.WriteFile(path, append([]byte(header), data...), 0o644); err != nil {
 		return fmt.Errorf("write the sample fleet: %w", err)
 	}
 	return nil

@@ -2,6 +2,7 @@ package sample_test
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -99,4 +100,34 @@ func TestAMixedFleetIsAsItsBaselinesWantItButForWhatHasDrifted(t *testing.T) {
 		require.True(t, health.Healthy, "%s, a %s: %s", d.ID, d.Profile, health.Detail)
 	}
 	require.Len(t, seen, 6)
+}
+
+func TestAFleetFileThatSomebodyElseOwnsIsLeftAloneWithAllBesideIt(t *testing.T) {
+	dir := t.TempDir()
+	fleetFile, devicesFile := filepath.Join(dir, "fleet.yaml"), filepath.Join(dir, "devices", "simulated.yaml")
+	write := func(address string) {
+		require.NoError(t, sample.Write(dir, "127.0.0.1:1", []sample.Device{{ID: "edge-001", Profile: "feeder-rtu", Class: "rtu", Address: address}}))
+	}
+	read := func(file string) string {
+		data, err := os.ReadFile(file)
+		require.NoError(t, err)
+		return string(data)
+	}
+	write("127.0.0.1:2")
+	write("127.0.0.1:3")
+	require.Contains(t, read(devicesFile), "127.0.0.1:3", "ports may have changed")
+
+	// As when it is handed over to Terraform.
+	const theirs = "# edgefleet-owner: terraform\nfleet: {}\n"
+	require.NoError(t, os.Remove(devicesFile))
+	require.NoError(t, os.Remove(filepath.Join(dir, "edge-configs", "feeder-standard.yaml")))
+	require.NoError(t, os.WriteFile(fleetFile, []byte(theirs), 0o600))
+	write("127.0.0.1:4")
+	require.Equal(t, theirs, read(fleetFile))
+	require.NoFileExists(t, devicesFile)
+	require.NoFileExists(t, filepath.Join(dir, "edge-configs", "feeder-standard.yaml"))
+
+	require.NoError(t, os.Remove(fleetFile))
+	write("127.0.0.1:5")
+	require.Contains(t, read(devicesFile), "127.0.0.1:5", "a destroyed fleet is dev's again")
 }

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"fmt"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -94,6 +95,12 @@ func (s *Stack) declare(ctx context.Context) error {
 			}
 		}
 		declared = append(declared, out)
+	}
+	if foreign, err := sample.Foreign(s.FleetDir()); err != nil || foreign {
+		if foreign {
+			fmt.Fprintf(s.opts.Progress, "the fleet directory %s is left as it is: its fleet.yaml is not dev's\n", s.FleetDir())
+		}
+		return err
 	}
 	// The fleet's own control API answers as long as the fleet runs: what a
 	// router at the site is to real devices.
