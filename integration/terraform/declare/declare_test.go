@@ -169,9 +169,18 @@ func TestNothingIsWrittenThatDoesNotLoad(t *testing.T) {
 		require.Contains(t, refused(t, d, declare.Change{Before: device("edge-002", "10.0.0.2:502")}), `edge-configs/ours.yaml:4: unknown device "edge-002"`)
 	})
 	t.Run("the fleet file goes last", func(t *testing.T) {
-		require.Contains(t, refused(t, d, declare.Change{Before: fleet()}), "edge-configs/ours.yaml need it")
 		require.NoError(t, os.Remove(filepath.Join(root, "edge-configs", "ours.yaml")))
-		apply(t, d, declare.Change{Before: device("edge-002", "10.0.0.2:502")}, declare.Change{Before: device("edge-005", "10.0.0.5:502")}, declare.Change{Before: fleet()})
+		require.Contains(t, refused(t, d, declare.Change{Before: fleet()}), "devices/terraform-edge-002.yaml, devices/terraform-edge-005.yaml need it")
+		apply(t, d, declare.Change{Before: device("edge-002", "10.0.0.2:502")}, declare.Change{Before: device("edge-005", "10.0.0.5:502")})
+		const baseline = "name: b\nversion: v1\nprofile: feeder-rtu\nsettings: {reclose_delay: 5}\n"
+		write(t, root, "edge-configs/other.yaml", "# edgefleet-owner: other\n"+baseline)
+		require.Contains(t, refused(t, d, declare.Change{Before: fleet()}), "edge-configs/other.yaml need it")
+	})
+	t.Run("and is not held by a baseline that is somebody's own", func(t *testing.T) {
+		require.NoError(t, os.Remove(filepath.Join(root, "edge-configs", "other.yaml")))
+		write(t, root, "edge-configs/ours.yaml", "name: ours\nversion: v1\nprofile: feeder-rtu\nsettings: {reclose_delay: 5}\n")
+		apply(t, d, declare.Change{Before: fleet()})
+		require.FileExists(t, filepath.Join(root, "edge-configs", "ours.yaml"))
 	})
 }
 

@@ -198,7 +198,9 @@ func (d *Dir) loads(steps []step) error {
 	return err
 }
 
-// emptied lets the fleet file go when nothing needs it any more.
+// emptied lets the fleet file go when nothing needs it any more: no device, and
+// no baseline that a resource declares. A baseline that is a file of somebody's
+// own stays where it is, and nothing acts on it.
 func (d *Dir) emptied(shadow string) error {
 	var left []string
 	for _, folder := range []string{fleetdir.DevicesDir, fleetdir.ConfigsDir} {
@@ -207,9 +209,19 @@ func (d *Dir) emptied(shadow string) error {
 			return err
 		}
 		for _, e := range entries {
-			if !e.IsDir() {
-				left = append(left, folder+"/"+e.Name())
+			if e.IsDir() {
+				continue
 			}
+			if folder == fleetdir.ConfigsDir {
+				data, err := os.ReadFile(filepath.Join(shadow, folder, e.Name()))
+				if err != nil {
+					return err
+				}
+				if ownerOf(data) == "" {
+					continue
+				}
+			}
+			left = append(left, folder+"/"+e.Name())
 		}
 	}
 	if len(left) > 0 {
