@@ -236,7 +236,8 @@ func (a *App) dial(c *cli.Context) (Temporal, error) {
 func dial(ctx context.Context, o temporalx.Options) (Temporal, error) {
 	tracing, err := telemetry.New(ctx, "edgefleet", zap.NewNop())
 	if err != nil {
-		return nil, err
+		// It does not talk to the collector: a variable is wrong.
+		return nil, usageError{err}
 	}
 	o.Interceptors = tracing.Interceptors()
 	conn, err := temporalx.Dial(ctx, o)
