@@ -136,6 +136,8 @@ func (a *Activities) finish(ctx context.Context, in contract.FinishInput) (contr
 		}
 		if i.EndedAt == nil {
 			a.metrics.ended(ended)
+			a.deps.Logger.Info("incident ended", zap.String("incident", i.ID), zap.String("device", i.DeviceID), zap.String("alert", i.AlertName),
+				zap.String("outcome", in.Outcome), zap.String("workflow", own.WorkflowID), zap.String("run", own.RunID))
 		}
 		out = contract.IncidentReport{IncidentID: ended.ID, Status: ended.Status}
 	}

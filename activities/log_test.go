@@ -14,3 +14,10 @@ func TestTheDeviceOfAnInputIsFoundForTheLog(t *testing.T) {
 	require.Empty(t, deviceOf(nil))
 	require.Empty(t, deviceOf("edge-001"))
 }
+
+func TestWhatChangesADeviceIsToldWithoutBeingAsked(t *testing.T) {
+	require.True(t, changesADevice(contract.ActionTriggerNetworkReset))
+	require.True(t, changesADevice(contract.ActionApplyBaselineConfig))
+	require.False(t, changesADevice(contract.ActionCheckNetwork))
+	require.False(t, changesADevice(contract.ActionDetectConfigDrift))
+}
