@@ -3,13 +3,17 @@ package e2e_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
@@ -29,6 +33,8 @@ type site struct {
 	tmp  string
 	env  []string
 	live *simfleet.Client
+	// admin is the worker's page.
+	admin string
 }
 
 func newSite(t testing.TB) *site {
@@ -60,12 +66,15 @@ func newSite(t testing.TB) *site {
 		"GIT_CONFIG_GLOBAL=/dev/null", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.com", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@example.com")
 
 	s.declare()
+	registry := prometheus.NewRegistry()
 	w, err := service.New(service.Options{
+		Registerer: registry, Gatherer: registry,
 		FleetDir: s.repo, FleetInterval: 150 * time.Millisecond, StoreURL: "sqlite:" + filepath.Join(tmp, "store.db"), AdminAddr: "127.0.0.1:0",
 		Temporal: temporalx.Options{Address: e.Addr(), Namespace: e.Namespace()},
 	})
 	require.NoError(t, err)
 	require.NoError(t, w.Start(t.Context()))
+	s.admin = "http://" + w.AdminAddr()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
@@ -134,6 +143,20 @@ func (s *site) step(script, user string, env ...string) (string, error) {
 	return out, err
 }
 
+// takenUp waits until the worker runs a revision.
+func (s *site) takenUp(revision string) {
+	s.t.Helper()
+	require.Eventually(s.t, func() bool {
+		response, err := http.Get(s.admin + "/metrics")
+		if err != nil {
+			return false
+		}
+		defer response.Body.Close()
+		page, err := io.ReadAll(response.Body)
+		return err == nil && strings.Contains(string(page), `revision="`+revision+`"`)
+	}, 30*time.Second, 50*time.Millisecond)
+}
+
 // changed counts the devices that were written to since onboarding.
 func (s *site) changed(before map[string]int) (n int) {
 	for id, words := range s.words() {
@@ -169,8 +192,11 @@ func TestAChangedConfigGoesFromThePullRequestToTheFleet(t *testing.T) {
 
 	_, err := s.step("changed", "ann", "BASE="+base, "HEAD="+head)
 	require.NoError(t, err)
-	_, err = s.step("validate", "ann")
+	validated, err := s.step("validate", "ann")
 	require.NoError(t, err)
+	// The worker follows this very checkout, and a plan is refused during which
+	// its directory changes.
+	s.takenUp(regexp.MustCompile(`revision +([0-9a-f]{64})`).FindStringSubmatch(validated)[1])
 	_, err = s.step("plan", "ann")
 	require.NoError(t, err)
 	plan, err := os.ReadFile(filepath.Join(s.tmp, "plan.md"))

@@ -20,6 +20,7 @@ while IFS= read -r file; do
     failed=1
     printf 'There is no plan:\n\n' >>"$PLAN_MD"
     sed 's/^/    /' plan.err | head -c 10000 >>"$PLAN_MD"
+    cat plan.err >&2
   fi
 done <"$CHANGED"
 cat "$PLAN_MD" >>"${GITHUB_STEP_SUMMARY:-/dev/null}"
