@@ -100,6 +100,13 @@ func (p *plant) write(name, text string) {
 
 // declare writes the fleet file; no reference is declared when it is empty.
 func (p *plant) declare(feederProfile, outletProfile, reference string) {
+	p.t.Helper()
+	p.declareAt(p.feeder.Addr(), feederProfile, outletProfile, reference)
+}
+
+// declareAt is declare with another way to the feeder.
+func (p *plant) declareAt(feeder, feederProfile, outletProfile, reference string) {
+	p.t.Helper()
 	region := "{}"
 	if reference != "" {
 		region = fmt.Sprintf("{reference: %q}", reference)
@@ -111,19 +118,25 @@ func (p *plant) declare(feederProfile, outletProfile, reference string) {
 devices:
   - {id: edge-001, site: s1, region: north, profile: %s, address: %q, network_reset: {device: switch-01, action: cycle-port-1}}
   - {id: switch-01, site: s1, region: north, profile: %s, address: %q}
-`, region, feederProfile, p.feeder.Addr(), outletProfile, p.outlet.Addr()))
+`, region, feederProfile, feeder, outletProfile, p.outlet.Addr()))
 }
 
 // operator loads the directory and returns an operator over the driver.
 func (p *plant) operator(driver devices.Driver) *fleet.Operator {
 	p.t.Helper()
-	f, err := fleetdir.Load(p.dir)
-	require.NoError(p.t, err)
 	if driver == nil {
 		driver = p.driver
 	}
+	return p.operatorWithin(driver, 200*time.Millisecond)
+}
+
+// operatorWithin is operator with another time-out of answers.
+func (p *plant) operatorWithin(driver devices.Driver, response time.Duration) *fleet.Operator {
+	p.t.Helper()
+	f, err := fleetdir.Load(p.dir)
+	require.NoError(p.t, err)
 	o, err := fleet.New(fleet.Options{Fleet: f, Drivers: []devices.Driver{driver}, Dialer: dial.Dialer{},
-		ConnectTimeout: 300 * time.Millisecond, ResponseTimeout: 200 * time.Millisecond})
+		ConnectTimeout: 300 * time.Millisecond, ResponseTimeout: response})
 	require.NoError(p.t, err)
 	return o
 }
