@@ -8,7 +8,7 @@ RACE    := ./activities/... ./alertbridge/... ./devices/... ./internal/... ./sta
 FUZZTIME ?= 20s
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev build test race bench bench-macro bench-scrape lint vet determinism fuzz record tools vuln clean
+.PHONY: help demo dev build test race bench bench-macro bench-drift bench-scrape lint vet determinism fuzz record tools vuln clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ bench: ## Go benchmarks, then the macro run (200 devices alerting at once)
 
 bench-scrape: ## what 1,000 devices cost that Prometheus scrapes every 30 s (two minutes)
 	$(GO) test ./integration/prometheus -run '^$$' -bench ThousandDevices -benchtime 2x
+
+bench-drift: ## a drift scan of 1,000 devices 20 ms away, beside a bare loop (one minute)
+	$(GO) test ./dev/stack -run '^$$' -bench DriftScan -benchtime 5x
 
 bench-macro: ## only the macro run
 	$(GO) run ./dev bench

@@ -17,10 +17,16 @@ import (
 // startMixed is startStack with devices of every protocol.
 func startMixed(t testing.TB, devices int) *site {
 	t.Helper()
+	return startMix(t, devices, simfleet.DefaultMix())
+}
+
+// startMix is startMixed with another mix.
+func startMix(t testing.TB, devices int, mix simfleet.Mix) *site {
+	t.Helper()
 	dir := t.TempDir()
 	endFleet(t, dir)
 	o := options(t, dir, devices)
-	o.Mix = simfleet.DefaultMix()
+	o.Mix = mix
 	o.FleetArgs = append(o.FleetArgs, "--mix", o.Mix.String())
 	s := stack.New(o)
 	require.NoError(t, s.Start(t.Context()))
