@@ -23,11 +23,6 @@ type Pins interface {
 // policyNone is the security policy of OPC UA servers that prove nothing.
 const policyNone = "None"
 
-// proves says whether a device can prove who it is.
-func proves(d inventory.Device) bool {
-	return d.SSH != nil || d.OPCUA != nil && d.OPCUA.Policy != policyNone
-}
-
 // where is the endpoint of a device as far as it takes no secret and no pin:
 // enough to see what it shows, and not to talk to it.
 func (o *Operator) where(d inventory.Device, p *profile.Profile) devices.Endpoint {
@@ -51,13 +46,13 @@ func (o *Operator) endpoint(ctx context.Context, d inventory.Device, p *profile.
 		return ep, &devices.Error{Kind: devices.Auth, Device: d.ID, Op: "log in", Err: err}
 	}
 	var pins []string
-	if proves(d) {
+	if d.Proves() {
 		var err error
 		if pins, err = o.pins(ctx, d); err != nil {
 			return ep, err
 		}
 		if len(pins) == 0 {
-			return lacks(fmt.Errorf("nothing is pinned for it, so whoever answers at %s could be anybody; %s", d.Address, remedyUnpinned(d)))
+			return lacks(fmt.Errorf("nothing is pinned for it, so whoever answers at %s could be anybody; %s", d.Address, o.remedyUnpinned(d)))
 		}
 	}
 	switch {
@@ -132,9 +127,12 @@ func (o *Operator) showing(id string, fingerprints []string) *Operator {
 }
 
 // remedyUnpinned says how a device gets a pin.
-func remedyUnpinned(d inventory.Device) string {
-	return fmt.Sprintf("state its fingerprint at %s:%d as %s (edgefleet device fingerprint %s shows it), or onboard it with --trust-first-use",
-		d.File, d.Line, keyOf(d), d.ID)
+func (o *Operator) remedyUnpinned(d inventory.Device) string {
+	remedy := fmt.Sprintf("state its fingerprint at %s:%d as %s (edgefleet device fingerprint %s shows it)", d.File, d.Line, keyOf(d), d.ID)
+	if o.fleet.Inventory.Security.TrustFirstUse {
+		remedy += ", or onboard it with --trust-first-use"
+	}
+	return remedy
 }
 
 // keyOf is where the fleet file states a fingerprint.
@@ -163,7 +161,7 @@ func (o *Operator) knocker(ctx context.Context, d inventory.Device, p *profile.P
 		return knocker{ping: t.link.Ping, close: t.link.Close}, nil
 	}
 	enroller := o.enrollers[p.Protocol]
-	if devices.KindOf(err) != devices.Auth || enroller == nil || !proves(d) {
+	if devices.KindOf(err) != devices.Auth || enroller == nil || !d.Proves() {
 		return knocker{}, err
 	}
 	want, pinErr := o.pins(ctx, d)
@@ -257,7 +255,7 @@ func (o *Operator) Fingerprints(ctx context.Context, id string) (Shown, error) {
 		return Shown{}, err
 	}
 	enroller := o.enrollers[p.Protocol]
-	if enroller == nil || !proves(d) {
+	if enroller == nil || !d.Proves() {
 		what := p.Protocol
 		if d.OPCUA != nil {
 			what += " with policy " + policyNone

@@ -28,6 +28,10 @@ func TestADeviceProvesWhoItIsBeforeAnythingIsSaidToIt(t *testing.T) {
 			[]string{"it shows " + keyA + ", " + keyB, "the fleet file states " + keyC, "correct fleet.yaml:6"}},
 		{"nothing is known, and nobody said to trust it", "trust_first_use: true", "", "", fleet.OnboardOptions{}, "",
 			[]string{"it shows " + keyA, "nothing is known of it", "state it at fleet.yaml:6 as ssh: {host_keys: [\"" + keyA, "or onboard it with --trust-first-use"}},
+		{"nothing is known yet, and the fleet trusts nobody", "", "unknown", "", swap, "",
+			[]string{"it shows " + keyA, "nothing is known of it", "state it at fleet.yaml:6 as ssh: {host_keys: [\"" + keyA}},
+		{"what was pinned does not count where the fleet trusts nobody", "", "unknown", keyA, swap, "",
+			[]string{"it shows " + keyA, "nothing is known of it"}},
 		{"nothing is known, and it is trusted at first", "trust_first_use: true", "", "", trust, keyA + " " + keyB, nil},
 		{"the pinned key is shown", "trust_first_use: true", "", keyB + " " + keyC, fleet.OnboardOptions{}, keyB, nil},
 		{"another key than the pinned one", "trust_first_use: true", "", keyC, trust, "",
@@ -160,4 +164,24 @@ func TestTheFingerprintsOfADeviceAreShownBesideWhatIsKnown(t *testing.T) {
 	_, err := newPlant(t).operator(nil).Fingerprints(t.Context(), "edge-001")
 	require.Equal(t, devices.Unsupported, devices.KindOf(err))
 	require.ErrorContains(t, err, "over modbus-tcp a device cannot prove who it is")
+}
+
+// The first contact with a device of a fleet that trusts nobody: it is declared
+// with a fingerprint that is not known yet, asked what it shows, and spoken to
+// by nobody until that is stated.
+func TestADeviceWhoseFingerprintIsNotKnownYetIsAskedForItAndNothingElse(t *testing.T) {
+	g := newGateway(t)
+	g.declare("", "unknown")
+	shown, err := g.operator(nil).Fingerprints(t.Context(), "gw-1")
+	require.NoError(t, err)
+	require.Equal(t, fleet.ShownUnpinned, shown.Verdict)
+	require.Equal(t, []string{keyA, keyB}, shown.Fingerprints)
+	_, err = g.operator(nil).Drift(t.Context(), "gw-1")
+	require.Equal(t, devices.Auth, devices.KindOf(err))
+	require.ErrorContains(t, err, "state its fingerprint at fleet.yaml:6 as ssh: {host_keys: [...]} (edgefleet device fingerprint gw-1 shows it)")
+	require.NotContains(t, err.Error(), "--trust-first-use", "which this fleet does not allow")
+	_, err = g.operator(nil).ApplyBaseline(t.Context(), "gw-1", newMemory(), nil)
+	require.Equal(t, devices.Auth, devices.KindOf(err))
+	require.Zero(t, g.host.sent, "no credential goes to a stranger")
+	require.Empty(t, g.host.writes)
 }

@@ -96,7 +96,7 @@ func (o *Operator) Onboard(ctx context.Context, id string, opts OnboardOptions, 
 	}
 	b := &onboard{Operator: o.declared(), id: id, device: d, model: p, opts: opts, journal: j, progress: progress, report: OnboardReport{DeviceID: id}}
 	steps := []onboardStep{{PhaseReach, b.reach}}
-	if proves(d) && o.enrollers[p.Protocol] != nil {
+	if d.Proves() && o.enrollers[p.Protocol] != nil {
 		steps = append(steps, onboardStep{PhaseEnrol, b.enrol})
 	}
 	steps = append(steps, onboardStep{PhaseIdentify, b.identify}, onboardStep{PhaseBackUp, b.backUp},
@@ -164,7 +164,7 @@ func (b *onboard) reach(ctx context.Context) (string, error) {
 
 func (b *onboard) look(ctx context.Context) (Diagnosis, error) {
 	enroller := b.enrollers[b.model.Protocol]
-	if !proves(b.device) || enroller == nil {
+	if !b.device.Proves() || enroller == nil {
 		return b.Probe(ctx, b.id)
 	}
 	knock := knocker{close: func() {}, ping: func(ctx context.Context) (err error) {

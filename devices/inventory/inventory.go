@@ -92,7 +92,8 @@ type OPCUA struct {
 	// PlaintextException says why.
 	Policy, Mode string
 	// Thumbprint pins the server's certificate, as 40 (SHA-1) or 64 (SHA-256)
-	// lower-case hexadecimal digits; empty is trust on first use.
+	// lower-case hexadecimal digits. Where it is empty, the server is trusted on
+	// first use if the fleet allows that, and not logged in to if it does not.
 	Thumbprint string
 	// ApplicationURI is what the certificate has to carry; empty is what the
 	// server announces.
@@ -101,7 +102,9 @@ type OPCUA struct {
 
 // SSH is what a Linux host is known by.
 type SSH struct {
-	// HostKeys are fingerprints, "SHA256:..."; none is trust on first use.
+	// HostKeys are fingerprints, "SHA256:...". Where there is none, the host is
+	// trusted on first use if the fleet allows that, and not logged in to if it
+	// does not.
 	HostKeys []string
 }
 
@@ -116,6 +119,10 @@ func (d Device) Fingerprints() []string {
 	}
 	return nil
 }
+
+// Proves says whether the device can prove who it is, so that a fingerprint of
+// it is worth stating.
+func (d Device) Proves() bool { return d.SSH != nil || d.OPCUA != nil && d.OPCUA.Policy != policyNone }
 
 // NetworkReset names another device, and its action that resets the path.
 type NetworkReset struct {

@@ -121,10 +121,12 @@ func (r *reader) opcua(m strictyaml.Map, d *Device) {
 		}
 	}
 	if n, ok := s.Get("thumbprint"); ok {
-		o.Thumbprint = thumbprint(n)
+		if text, _ := n.Text(); text != unknownYet {
+			o.Thumbprint = thumbprint(n)
+		}
 	} else if o.Policy != policyNone && !r.inv.Security.TrustFirstUse {
 		r.f.Add(m.Line, orDevice(d.ID)+" can prove who it is, and nothing is stated to compare it with",
-			`state the thumbprint of its certificate, as it shows it: opcua: {thumbprint: "..."}; or let onboarding pin what it finds, with fleet.security.trust_first_use`)
+			`state the thumbprint of its certificate, as it shows it: opcua: {thumbprint: "..."}, or thumbprint: unknown until edgefleet device fingerprint has shown it; or let onboarding pin what it finds, with fleet.security.trust_first_use`)
 	}
 	if n, ok := s.Get("application_uri"); ok {
 		if o.ApplicationURI, ok = n.Text(); ok {
@@ -167,6 +169,12 @@ func (r *reader) ssh(m strictyaml.Map, d *Device) {
 			if !ok {
 				continue
 			}
+			if key == unknownYet {
+				if stated > 1 {
+					e.Add("unknown stands beside other host keys", "remove it; one key of a host is enough to know it by")
+				}
+				continue
+			}
 			if devices.ValidHostKey(key) != nil {
 				e.Add("host key "+strictyaml.Quote(key)+" is not a fingerprint", "write it as ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub shows it on the device: SHA256: and 43 characters")
 				continue
@@ -176,7 +184,7 @@ func (r *reader) ssh(m strictyaml.Map, d *Device) {
 	}
 	if stated == 0 && !r.inv.Security.TrustFirstUse {
 		r.f.Add(m.Line, orDevice(d.ID)+" can prove who it is, and nothing is stated to compare it with",
-			`state its host keys, as ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub shows them on the device: ssh: {host_keys: ["SHA256:..."]}; or let onboarding pin what it finds, with fleet.security.trust_first_use`)
+			`state its host keys, as ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub shows them on the device: ssh: {host_keys: ["SHA256:..."]}, or host_keys: [unknown] until edgefleet device fingerprint has shown them; or let onboarding pin what it finds, with fleet.security.trust_first_use`)
 	}
 	if _, named := m.Get("credentials"); !named {
 		r.f.Add(m.Line, orDevice(d.ID)+" is logged in to by SSH, and names no credentials", "add credentials: NAME, the folder of the worker's credentials with username and ssh-privatekey")

@@ -29,15 +29,17 @@ const (
 	modeNone      = "None"
 	modeEncrypted = "SignAndEncrypt"
 	defaultPolicy = "Basic256Sha256"
+	// unknownYet stands for a fingerprint that somebody still has to find out.
+	unknownYet = "unknown"
 )
 
 // Patterns of texts, for editors; the reader's own checks go further.
 const (
 	addressText    = `^.+:[1-9][0-9]{0,4}$`
 	networkText    = `^[0-9A-Fa-f:.]+/[0-9]{1,3}$`
-	thumbprintText = `^[0-9A-Fa-f]([: -]*[0-9A-Fa-f]){39}(([: -]*[0-9A-Fa-f]){24})?[: -]*$`
+	thumbprintText = `^([0-9A-Fa-f]([: -]*[0-9A-Fa-f]){39}(([: -]*[0-9A-Fa-f]){24})?[: -]*|unknown)$`
 	patchKeyText   = `^[A-Za-z0-9+/]{56}$`
-	hostKeyText    = `^SHA256:[A-Za-z0-9+/]{43}$`
+	hostKeyText    = `^(SHA256:[A-Za-z0-9+/]{43}|unknown)$`
 	idText         = `^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`
 	// labelText is Prometheus' rule, because labels become labels of series.
 	labelText = `^[a-zA-Z_][a-zA-Z0-9_]{0,62}$`
@@ -102,7 +104,7 @@ func devicesShape() strictyaml.Shape {
 		strictyaml.May("modbus", modbusShape()),
 		strictyaml.May("opcua", opcuaShape()),
 		strictyaml.May("ssh", strictyaml.MappingOf("SSH only: what the host is known by",
-			strictyaml.May("host_keys", strictyaml.ListOf("Fingerprints as ssh-keygen -lf shows them; the host has to have one of the keys", strictyaml.Matching("SHA256: and 43 characters", hostKeyText))))),
+			strictyaml.May("host_keys", strictyaml.ListOf("Fingerprints as ssh-keygen -lf shows them; the host has to have one of the keys. [unknown] until they are known: the host is not logged in to", strictyaml.Matching("SHA256: and 43 characters, or unknown", hostKeyText))))),
 		strictyaml.May("credentials", strictyaml.TextOf("OPC UA and SSH: the entry of the worker's credentials folder by which it logs in")),
 		strictyaml.May("network_reset", strictyaml.MappingOf("What resets the device's network path",
 			strictyaml.Need("device", strictyaml.TextOf("Another device of the same region")),
@@ -126,7 +128,7 @@ func opcuaShape() strictyaml.Shape {
 	return strictyaml.MappingOf("OPC UA only: how the server is reached, and what it is known by",
 		strictyaml.May("policy", strictyaml.WordOf(defaultPolicy+" unless stated", Policies()...)),
 		strictyaml.May("mode", strictyaml.WordOf("SignAndEncrypt unless stated; None with the policy None", Modes()...)),
-		strictyaml.May("thumbprint", strictyaml.Matching("Of the server's certificate: 40 (SHA-1) or better 64 (SHA-256) hexadecimal digits; colons and case do not count", thumbprintText)),
+		strictyaml.May("thumbprint", strictyaml.Matching("Of the server's certificate: 40 (SHA-1) or better 64 (SHA-256) hexadecimal digits; colons and case do not count. unknown until it is known: the server is not logged in to", thumbprintText)),
 		strictyaml.May("application_uri", strictyaml.Matching("What the server's certificate has to carry; what the server announces, when it is left out", `^[A-Za-z][A-Za-z0-9+.-]*:`)),
 	).Where(
 		strictyaml.Rule{If: "mode", Is: []string{modeNone}, Need: []string{"policy"}, Only: policy(policyNone)},

@@ -120,6 +120,7 @@ func TestTheSchemaRefusesEveryBadFleetFileThatASchemaCan(t *testing.T) {
 			"reset-by-a-device-without-actions", "reset-by-an-unknown-action", "reset-by-an-unknown-device", "reset-by-another-region",
 			"redundancy-of-one", "redundancy-of-two-regions", "reset-by-itself", "same-address-and-unit", "same-address-of-hosts", "serial-gateways-behind-one-address-differ", "unknown-region",
 		},
+		"what stands beside it in a list": {"ssh-unknown-beside-a-host-key"},
 		"how texts are read that need no quotes": {
 			"address-mistyped", "address-with-a-bad-name", "bad-id", "credentials-bad-name", "empty-text", "exception-without-reason", "network-with-host-bits",
 			"patch-key-that-is-none", "patch-key-twice",

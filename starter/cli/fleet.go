@@ -46,6 +46,9 @@ type fleetReport struct {
 
 	Baselines       []baselineReport `json:"baselines,omitempty"`
 	WithoutBaseline []string         `json:"without_baseline,omitempty"`
+	// WithoutFingerprint are devices that could prove who they are, and of
+	// which nothing is stated to compare that with.
+	WithoutFingerprint []string `json:"without_fingerprint,omitempty"`
 	// Runbooks are those that were linted.
 	Runbooks []string `json:"runbooks,omitempty"`
 	// Routes counts those of routes.yaml, where the directory has one.
@@ -131,6 +134,9 @@ func (r *fleetReport) count(f *fleetdir.Fleet) {
 			selected[desired.Baseline]++
 		} else {
 			r.WithoutBaseline = append(r.WithoutBaseline, d.ID)
+		}
+		if d.Proves() && len(d.Fingerprints()) == 0 {
+			r.WithoutFingerprint = append(r.WithoutFingerprint, d.ID)
 		}
 	}
 	for _, b := range f.Baselines.Baselines {
@@ -248,8 +254,16 @@ func findingText(f runbook.Finding) string {
 	return oneLine(text)
 }
 
-// shownWithout bounds the devices without a baseline that the table names.
+// shownWithout bounds the devices without something that the table names.
 const shownWithout = 10
+
+func firstOf(devices []string) string {
+	text := strings.Join(devices[:min(shownWithout, len(devices))], ", ")
+	if more := len(devices) - shownWithout; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
 
 func (r *fleetReport) table(w io.Writer) {
 	for _, f := range r.Findings {
@@ -261,16 +275,12 @@ func (r *fleetReport) table(w io.Writer) {
 	if len(r.Findings) > 0 {
 		fmt.Fprintln(w)
 	}
-	without := strings.Join(r.WithoutBaseline[:min(shownWithout, len(r.WithoutBaseline))], ", ")
-	if more := len(r.WithoutBaseline) - shownWithout; more > 0 {
-		without += fmt.Sprintf(" and %d more", more)
-	}
 	routesText := ""
 	if r.Routes > 0 {
 		routesText = fmt.Sprintf("%d, in %s", r.Routes, routesFile)
 	}
 	fields(w, "fleet", r.Fleet, "revision", r.Revision, "commit", r.Commit, "devices", strconv.Itoa(r.Devices),
-		"without baseline", without, "runbooks", strings.Join(r.Runbooks, ", "), "routes", routesText)
+		"without baseline", firstOf(r.WithoutBaseline), "without fingerprint", firstOf(r.WithoutFingerprint), "runbooks", strings.Join(r.Runbooks, ", "), "routes", routesText)
 	fmt.Fprintln(w)
 	var rows [][]string
 	for _, by := range []struct {

@@ -88,3 +88,13 @@ func TestManyDevicesWithoutABaselineAreCounted(t *testing.T) {
 	require.Zero(t, s.run("fleet", "validate", "fleet"), s.err.String()+s.out.String())
 	require.Contains(t, s.out.String(), "without baseline  sw-a, sw-b, sw-c, sw-d, sw-e, sw-f, sw-g, sw-h, sw-i, sw-j and 6 more\n")
 }
+
+func TestDevicesWithoutAFingerprintAreNamed(t *testing.T) {
+	fleetFolder(t, map[string]string{"fleet/devices/more.yaml": `devices:
+  - {id: gw-1, site: s, region: us-west-2, profile: linux-gateway, address: "10.9.9.1:22", credentials: gateways, ssh: {host_keys: [unknown]}}
+  - {id: plc-1, site: s, region: us-west-2, profile: opcua-plc, address: "10.9.9.2:4840", credentials: plant-ops, opcua: {thumbprint: unknown}}
+`})
+	s := newSession(t, nil)
+	require.Zero(t, s.run("fleet", "validate", "fleet"), s.err.String()+s.out.String())
+	require.Contains(t, s.out.String(), "without fingerprint  gw-1, plc-1\n")
+}
