@@ -1,6 +1,7 @@
 package devices
 
 import (
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -9,15 +10,29 @@ import (
 
 // Text renders a canonical value of the point for people, in the shortest
 // form without loss: 50.1, 4500, on, true. It is what ledgers and reports
-// hold. Of a file's content and of a secret it is the digest and the size,
-// "sha256:<64 hexadecimal digits> (1234 bytes)", by which values are compared
-// and not restored.
+// hold. Of a file's content and of a secret of any type it is the digest and
+// the size, "sha256:<64 hexadecimal digits> (1234 bytes)", by which values are
+// compared and not restored.
 func (p Point) Text(v Value) string {
-	if s, ok := v.(string); ok && p.digested() && s != HostAbsent {
-		sum := sha256.Sum256([]byte(s))
-		return fmt.Sprintf("sha256:%s (%d bytes)", hex.EncodeToString(sum[:]), len(s))
+	s := p.Exact(v)
+	if !p.digested() || v == HostAbsent {
+		return s
 	}
-	return p.Exact(v)
+	sum := sha256.Sum256([]byte(s))
+	return fmt.Sprintf("sha256:%s (%d bytes)", hex.EncodeToString(sum[:]), len(s))
+}
+
+// Keyed is Text, but of a secret it is "hmac-sha256:<64 hexadecimal digits>"
+// of the point's name and the value: whoever has not the key can neither find
+// a value by trying likely ones, nor see that two settings have the same, nor
+// how long it is. Without a key it is Text.
+func (p Point) Keyed(key []byte, v Value) string {
+	if !p.Secret || len(key) == 0 || v == HostAbsent {
+		return p.Text(v)
+	}
+	h := hmac.New(sha256.New, key)
+	h.Write([]byte(p.Name + "\x00" + p.Exact(v)))
+	return "hmac-sha256:" + hex.EncodeToString(h.Sum(nil))
 }
 
 // digested says that Text does not show the value.

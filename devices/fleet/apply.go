@@ -81,7 +81,7 @@ func (o *Operator) ApplyBaseline(ctx context.Context, id string, j Journal, prog
 	if !ok {
 		return ApplyReport{DeviceID: id}, nil
 	}
-	return o.apply(ctx, id, desired, itemOf(desired), j, progress)
+	return o.apply(ctx, id, desired, o.itemOf(desired), j, progress)
 }
 
 // apply writes the settings that differ from the desired ones; base names the
@@ -131,10 +131,10 @@ func (o *Operator) apply(ctx context.Context, id string, desired baseline.Desire
 
 // itemOf names the write of exactly these values: a baseline that is changed
 // between two attempts is another item, and is compared with the device anew.
-func itemOf(d baseline.Desired) string {
+func (t texts) itemOf(d baseline.Desired) string {
 	h := sha256.New()
 	for _, s := range d.Settings {
-		fmt.Fprintf(h, "%q=%q\n", s.Point.Name, s.Point.Text(s.Value))
+		fmt.Fprintf(h, "%q=%q\n", s.Point.Name, t.text(s.Point, s.Value))
 	}
 	return fmt.Sprintf("baseline %s %s %s", d.Baseline, d.Version, hex.EncodeToString(h.Sum(nil)[:4]))
 }
@@ -168,7 +168,7 @@ func (a *apply) begin(ctx context.Context) error {
 		}
 		todo = append(todo, s)
 		captured = append(captured, capturedOf(s.Point, got[i]))
-		a.change.Before[s.Point.Name], a.change.After[s.Point.Name] = s.Point.Text(got[i]), s.Point.Text(s.Value)
+		a.change.Before[s.Point.Name], a.change.After[s.Point.Name] = a.text(s.Point, got[i]), a.text(s.Point, s.Value)
 	}
 	if len(todo) == 0 {
 		return nil
@@ -343,7 +343,7 @@ func (a *apply) classify(settings []devices.Setting, got []devices.Value) writeS
 	var state writeState
 	for i, s := range settings {
 		name := s.Point.Name
-		switch text := s.Point.Text(got[i]); text {
+		switch text := a.text(s.Point, got[i]); text {
 		case a.change.After[name]:
 			state.wanted = append(state.wanted, s)
 		case a.change.Before[name]:

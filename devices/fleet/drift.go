@@ -56,23 +56,23 @@ func (o *Operator) Drift(ctx context.Context, id string) (DriftReport, error) {
 	if err != nil {
 		return DriftReport{}, err
 	}
-	report := compare(id, desired, got)
+	report := o.compare(id, desired, got)
 	addDiffs(&report, desired.Settings, got)
 	return report, nil
 }
 
-func compare(id string, desired baseline.Desired, got []devices.Value) DriftReport {
+func (t texts) compare(id string, desired baseline.Desired, got []devices.Value) DriftReport {
 	report := DriftReport{DeviceID: id, Baseline: desired.Baseline, Version: desired.Version, Checked: len(desired.Settings)}
 	for i, s := range desired.Settings {
 		if got[i] != s.Value {
-			report.Drifted = append(report.Drifted, drifted(s, got[i]))
+			report.Drifted = append(report.Drifted, t.drifted(s, got[i]))
 		}
 	}
 	return report
 }
 
-func drifted(s devices.Setting, got devices.Value) SettingDrift {
-	return SettingDrift{Setting: s.Point.Name, Want: s.Point.Text(s.Value), Got: s.Point.Text(got), Unit: s.Point.Unit}
+func (t texts) drifted(s devices.Setting, got devices.Value) SettingDrift {
+	return SettingDrift{Setting: s.Point.Name, Want: t.text(s.Point, s.Value), Got: t.text(s.Point, got), Unit: s.Point.Unit}
 }
 
 func points(settings []devices.Setting) []devices.Point {

@@ -272,7 +272,8 @@ func (g *gateway) operator(d devices.Driver) *fleet.Operator {
 	if d == nil {
 		d = g.host
 	}
-	o, err := fleet.New(fleet.Options{Fleet: f, Drivers: []devices.Driver{d}, Credentials: secrets, Pins: g.pins})
+	o, err := fleet.New(fleet.Options{Fleet: f, Drivers: []devices.Driver{d}, Credentials: secrets, Pins: g.pins,
+		SecretKey: func() []byte { return fleet.SecretKey([]byte("the key of the ledger")) }})
 	require.NoError(g.t, err)
 	return o
 }

@@ -90,6 +90,7 @@ func TestADriftedFileIsShownAsADiffAndASecretIsNot(t *testing.T) {
 	require.Equal(t, "--- baseline /etc/edge/config.yaml\n+++ device /etc/edge/config.yaml\n@@ -1,2 +1,2 @@\n poll: 10\n-upstream: 10.0.0.1\n+upstream: 10.6.6.6\n", by["edge_config"].Diff)
 	require.Regexp(t, `^sha256:[0-9a-f]{64} \(28 bytes\)$`, by["edge_config"].Got)
 	require.Empty(t, by["edge_token"].Diff)
+	require.Regexp(t, `^hmac-sha256:[0-9a-f]{64}$`, by["edge_token"].Got, "likely values cannot be tried without the key")
 	require.Empty(t, by["log_level"].Diff)
 	require.NotContains(t, fmt.Sprint(found), "s3cr3t")
 	require.NotContains(t, fmt.Sprint(found), "old-token")

@@ -197,7 +197,7 @@ func (b *onboard) identify(ctx context.Context) (string, error) {
 	for i, p := range t.model.Identity {
 		if p.Equals != nil && got[i] != p.Equals {
 			return fmt.Sprintf("the device at %s is not a %s: its %s is %q, and %q was expected; correct the fleet file, or find out which device this is",
-				t.Address, t.model.Name, p.Point.Name, p.Point.Text(got[i]), p.Point.Text(p.Equals)), nil
+				t.Address, t.model.Name, p.Point.Name, b.text(p.Point, got[i]), b.text(p.Point, p.Equals)), nil
 		}
 	}
 	return b.exchanged(), nil

@@ -48,6 +48,10 @@ type Options struct {
 	// Artifacts opens the artifacts of patches; nil looks for them in the fleet
 	// directory only.
 	Artifacts *patch.Shelf
+	// SecretKey is the key of the texts of secret settings, which all workers
+	// of the fleet share; nil, or one that returns nothing, shows their plain
+	// digests.
+	SecretKey func() []byte
 	// ConnectTimeout and ResponseTimeout are for every request; 0 leaves the
 	// drivers' defaults, 3 s and 2 s.
 	ConnectTimeout, ResponseTimeout time.Duration
@@ -58,6 +62,7 @@ type Options struct {
 // a fleet that was loaded anew gets a new one over the same drivers. Two
 // changes to one device at a time are kept apart by the caller's lease.
 type Operator struct {
+	texts
 	fleet   *fleetdir.Fleet
 	drivers map[string]devices.Driver
 	// enrollers are those of the drivers whose devices prove who they are.
@@ -73,7 +78,7 @@ type Operator struct {
 // for which there is no driver, or is made of SunSpec models and there are
 // none.
 func New(o Options) (*Operator, error) {
-	op := &Operator{fleet: o.Fleet, drivers: map[string]devices.Driver{}, enrollers: map[string]devices.Enroller{}, dialer: o.Dialer, opts: o}
+	op := &Operator{texts: texts{o.SecretKey}, fleet: o.Fleet, drivers: map[string]devices.Driver{}, enrollers: map[string]devices.Enroller{}, dialer: o.Dialer, opts: o}
 	if op.dialer == nil {
 		op.dialer = dial.Dialer{}
 	}
@@ -104,6 +109,7 @@ func (o *Operator) Fleet() *fleetdir.Fleet { return o.fleet }
 // target is a declared device with its model and an open link.
 type target struct {
 	inventory.Device
+	texts
 	model *profile.Profile
 	link  devices.Link
 }
@@ -124,7 +130,7 @@ func (o *Operator) open(ctx context.Context, id string) (*target, error) {
 	if p.SunSpec {
 		link = o.opts.SunSpec.Link(link, d.ID)
 	}
-	return &target{Device: d, model: p, link: link}, nil
+	return &target{Device: d, texts: o.texts, model: p, link: link}, nil
 }
 
 func (t *target) fail(kind devices.Kind, op string, err error) error {
@@ -174,7 +180,7 @@ func (t *target) identityMismatch(ctx context.Context) (string, error) {
 	for i, pt := range points {
 		if got[i] != want[i] {
 			return fmt.Sprintf("the device at %s is not a %s: its %s is %q, and %q was expected",
-				t.Address, t.model.Name, pt.Name, pt.Text(got[i]), pt.Text(want[i])), nil
+				t.Address, t.model.Name, pt.Name, t.text(pt, got[i]), t.text(pt, want[i])), nil
 		}
 	}
 	return "", nil

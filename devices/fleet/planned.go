@@ -52,7 +52,7 @@ func (o *Operator) PlanChanges(ctx context.Context, id string, desired baseline.
 		}
 		p := s.Point
 		out = append(out, PlannedChange{Setting: p.Name, Unit: p.Unit, Before: p.Exact(got[i]), After: p.Exact(s.Value),
-			BeforeText: p.Text(got[i]), AfterText: p.Text(s.Value), File: p.Host != nil && p.Host.Kind == devices.HostFile && !p.Secret})
+			BeforeText: o.text(p, got[i]), AfterText: o.text(p, s.Value), File: p.Host != nil && p.Host.Kind == devices.HostFile && !p.Secret})
 	}
 	return out, nil
 }
@@ -126,15 +126,15 @@ func (o *Operator) ApplyPlanned(ctx context.Context, p Planned, j Journal, progr
 	if err != nil {
 		return ApplyReport{}, err
 	}
-	guard := &plannedJournal{Journal: j, allow: p.Allow, check: func(c Change) error { return asPlanned(before, p.Again, c) }}
-	return o.apply(ctx, p.DeviceID, p.Desired, itemOf(p.Desired), guard, progress)
+	guard := &plannedJournal{Journal: j, allow: p.Allow, check: func(c Change) error { return o.asPlanned(before, p.Again, c) }}
+	return o.apply(ctx, p.DeviceID, p.Desired, o.itemOf(p.Desired), guard, progress)
 }
 
 // asPlanned compares what is about to be replaced with what the plan has.
-func asPlanned(before baseline.Desired, again bool, c Change) error {
+func (t texts) asPlanned(before baseline.Desired, again bool, c Change) error {
 	planned := make(map[string]string, len(before.Settings))
 	for _, s := range before.Settings {
-		planned[s.Point.Name] = s.Point.Text(s.Value)
+		planned[s.Point.Name] = t.text(s.Point, s.Value)
 	}
 	var differs []string
 	for _, name := range slices.Sorted(maps.Keys(c.Before)) {
@@ -259,12 +259,12 @@ func (o *Operator) Restore(ctx context.Context, id string, wrote, captured map[s
 	for i, s := range ours.Settings {
 		before := old[s.Point.Name]
 		if got[i] != s.Value && got[i] != before.Value {
-			out.Kept = append(out.Kept, drifted(s, got[i]))
+			out.Kept = append(out.Kept, o.drifted(s, got[i]))
 			continue
 		}
 		back.Settings = append(back.Settings, before)
 		out.Restored = append(out.Restored, s.Point.Name)
-		mine[s.Point.Name] = s.Point.Text(s.Value)
+		mine[s.Point.Name] = o.text(s.Point, s.Value)
 	}
 	if len(back.Settings) == 0 {
 		return out, nil
@@ -277,7 +277,7 @@ func (o *Operator) Restore(ctx context.Context, id string, wrote, captured map[s
 		}
 		return nil
 	}}
-	done, err := o.apply(ctx, id, back, "take back "+itemOf(back), guard, progress)
+	done, err := o.apply(ctx, id, back, "take back "+o.itemOf(back), guard, progress)
 	out.Written = len(done.Changed) > 0
 	return out, err
 }

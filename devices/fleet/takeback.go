@@ -50,7 +50,7 @@ func (b *onboard) undo(ctx context.Context) error {
 	if err != nil || len(before.Settings) == 0 {
 		return err
 	}
-	done, err := b.apply(ctx, b.id, before, "take back "+itemOf(before), b.journal, b.progress)
+	done, err := b.apply(ctx, b.id, before, "take back "+b.itemOf(before), b.journal, b.progress)
 	b.report.Undone = err == nil && len(done.Changed) > 0
 	return err
 }
@@ -66,7 +66,7 @@ func (b *onboard) found(c SettingDrift, kept map[string]string) (devices.Setting
 	exact, ok := kept[c.Setting]
 	if ok {
 		old, err := point.ParseExact(exact)
-		if err == nil && point.Text(old) == c.Got {
+		if err == nil && b.text(point, old) == c.Got {
 			return devices.Setting{Point: point, Value: old}, nil
 		}
 	}
@@ -80,7 +80,7 @@ func (b *onboard) found(c SettingDrift, kept map[string]string) (devices.Setting
 		return devices.Setting{}, err
 	case err != nil:
 		return devices.Setting{}, err
-	case point.Text(old) != c.Got:
+	case b.text(point, old) != c.Got:
 		return devices.Setting{}, fmt.Errorf("%s: what was replaced (%s) is not what was kept; the device may have a copy of its own", c.Setting, c.Got)
 	}
 	return devices.Setting{Point: point, Value: old}, nil
@@ -104,7 +104,7 @@ func (b *onboard) stillOurs(ctx context.Context, before []devices.Setting) ([]de
 	}
 	var keep []devices.Setting
 	for i, s := range before {
-		if got[i] == s.Value || s.Point.Text(got[i]) == wrote[s.Point.Name] {
+		if got[i] == s.Value || b.text(s.Point, got[i]) == wrote[s.Point.Name] {
 			keep = append(keep, s)
 		}
 	}

@@ -75,13 +75,13 @@ func verifyAgainst(ctx context.Context, t *target, desired baseline.Desired, has
 	}
 	var wrong, good []string
 	for i, c := range t.model.Health {
-		if text := c.Point.Text(got[i]); c.Holds(got[i]) {
+		if text := t.text(c.Point, got[i]); c.Holds(got[i]) {
 			good = append(good, fmt.Sprintf("%s is %s", c.Point.Name, text))
 		} else {
 			wrong = append(wrong, fmt.Sprintf("%s is %s, and healthy means %s", c.Point.Name, text, c))
 		}
 	}
-	drift := compare(t.ID, desired, got[len(health):])
+	drift := t.compare(t.ID, desired, got[len(health):])
 	for _, s := range drift.Drifted {
 		wrong = append(wrong, strings.TrimSpace(fmt.Sprintf("%s is %s, and %s %s wants %s %s", s.Setting, s.Got, drift.Baseline, drift.Version, s.Want, s.Unit)))
 	}

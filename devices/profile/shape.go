@@ -134,7 +134,7 @@ func volatileField() strictyaml.Field {
 }
 
 func secretField() strictyaml.Field {
-	return strictyaml.May("secret", strictyaml.FlagOf("The value is never shown: reports and the ledger have its digest"))
+	return strictyaml.May("secret", strictyaml.FlagOf("The value is never shown: reports and the ledger have its digest, keyed with the ledger's key where there is one"))
 }
 
 func actionName() []strictyaml.Field {

@@ -36,7 +36,7 @@ func (w *Worker) serve(declared *fleetdir.Fleet) (*served, error) {
 		drivers[i] = traced(d, w.opts.Tracing)
 	}
 	operator, err := fleet.New(fleet.Options{Fleet: declared, Drivers: drivers, Dialer: w.dialer,
-		Artifacts: w.artifacts, Credentials: w.credentials, SunSpec: w.sunspec, Pins: activities.Pins(func() *store.Store { return w.store }),
+		SecretKey: func() []byte { return w.secretKey }, Artifacts: w.artifacts, Credentials: w.credentials, SunSpec: w.sunspec, Pins: activities.Pins(func() *store.Store { return w.store }),
 		Assigned: activities.Assigned(func() *store.Store { return w.store })})
 	if err != nil {
 		return nil, err

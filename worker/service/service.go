@@ -46,6 +46,8 @@ type Worker struct {
 	dialer      dial.Dialer
 	sunspec     *sunspec.Catalog
 	credentials *credentials.Folder
+	// secretKey is that of the texts of secret settings; set by start.
+	secretKey []byte
 	// artifacts remembers which artifacts were checked, over all revisions.
 	artifacts *patch.Shelf
 	pager     *pager.Pager
@@ -161,6 +163,9 @@ func (w *Worker) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// Every worker of the fleet has the ledger's key, so that one of them can
+	// compare what another has written down.
+	w.secretKey = fleet.SecretKey(key)
 	if w.store, err = store.Open(ctx, w.opts.StoreURL, store.Options{LedgerKey: key, Logger: w.opts.Logger}); err != nil {
 		return err
 	}
