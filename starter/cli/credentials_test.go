@@ -60,7 +60,7 @@ func TestCredentialsAreMadeAndChecked(t *testing.T) {
 }
 
 func TestEditorsGetTheSchemas(t *testing.T) {
-	for _, kind := range []string{"fleet", "devices", "profile", "baseline"} {
+	for _, kind := range []string{"fleet", "devices", "profile", "baseline", "patch"} {
 		s := newSession(t, nil)
 		require.Equal(t, cli.ExitDone, s.run("fleet", "schema", kind))
 		want, err := os.ReadFile("../../devices/schema/" + kind + ".schema.json")
@@ -68,6 +68,24 @@ func TestEditorsGetTheSchemas(t *testing.T) {
 		require.Equal(t, string(want), s.out.String())
 	}
 	s := newSession(t, nil)
+	require.Equal(t, cli.ExitUsage, s.run("fleet", "schema", "fleet", "--all", "x"))
 	require.Equal(t, cli.ExitUsage, s.run("fleet", "schema", "route"))
-	require.Contains(t, s.err.String(), `no schema "route": want one of baseline, devices, fleet, profile`)
+	require.Contains(t, s.err.String(), `no schema "route": want one of baseline, devices, fleet, patch, profile`)
+}
+
+func TestAllSchemasAreWrittenWithTheSettingsOfAnEditor(t *testing.T) {
+	t.Chdir(t.TempDir())
+	s := newSession(t, nil)
+	require.Equal(t, cli.ExitDone, s.run("fleet", "schema", "--all", ".schemas"), s.err.String())
+	var settings struct {
+		Schemas map[string]string `json:"yaml.schemas"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(s.out.String()), &settings))
+	require.Equal(t, map[string]string{"./.schemas/fleet.schema.json": "fleet.yaml", "./.schemas/devices.schema.json": "devices/*.yaml",
+		"./.schemas/profile.schema.json": "profiles/*.yaml", "./.schemas/baseline.schema.json": "edge-configs/*.yaml", "./.schemas/patch.schema.json": "patches/*.yaml"}, settings.Schemas)
+	for file := range settings.Schemas {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.True(t, json.Valid(text), file)
+	}
 }

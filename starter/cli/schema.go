@@ -1,7 +1,12 @@
 package cli
 
 import (
+	"encoding/json"
+	"fmt"
 	"maps"
+	"os"
+	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -10,28 +15,42 @@ import (
 	"edgefleet/devices/schema"
 )
 
-// schemas are the kinds of files of a fleet directory that have a JSON Schema.
-func schemas() map[string]func() schema.Document {
-	return map[string]func() schema.Document{
-		"fleet": schema.Fleet, "devices": schema.Devices, "profile": schema.Profile, "baseline": schema.Baseline,
+// schemaKind is a kind of file of a fleet directory that has a JSON Schema.
+type schemaKind struct {
+	document func() schema.Document
+	// files are where such files stand in a fleet directory.
+	files string
+}
+
+func schemas() map[string]schemaKind {
+	return map[string]schemaKind{
+		"fleet": {schema.Fleet, "fleet.yaml"}, "devices": {schema.Devices, "devices/*.yaml"}, "profile": {schema.Profile, "profiles/*.yaml"},
+		"baseline": {schema.Baseline, "edge-configs/*.yaml"}, "patch": {schema.Patch, "patches/*.yaml"},
 	}
 }
 
 func (a *App) schemaCommand() *cli.Command {
 	kinds := slices.Sorted(maps.Keys(schemas()))
 	return &cli.Command{
-		Name: "schema", ArgsUsage: "KIND",
+		Name: "schema", ArgsUsage: "KIND | --all FOLDER",
 		Usage: "print the JSON Schema of a kind of file, for editors: " + strings.Join(kinds, ", "),
+		Flags: []cli.Flag{&cli.StringFlag{Name: "all", Usage: "write the schemas of all kinds into this `FOLDER`, and print the settings by which an editor finds them"}},
 		Action: func(c *cli.Context) error {
-			kind, err := oneArg(c, "kind of file")
+			if folder := c.String("all"); folder != "" {
+				if err := noArgs(c); err != nil {
+					return err
+				}
+				return a.allSchemas(folder)
+			}
+			name, err := oneArg(c, "kind of file")
 			if err != nil {
 				return err
 			}
-			document, ok := schemas()[kind]
+			kind, ok := schemas()[name]
 			if !ok {
-				return usagef("no schema %q: want one of %s", kind, strings.Join(kinds, ", "))
+				return usagef("no schema %q: want one of %s", name, strings.Join(kinds, ", "))
 			}
-			text, err := document().JSON()
+			text, err := kind.document().JSON()
 			if err != nil {
 				return err
 			}
@@ -39,4 +58,34 @@ func (a *App) schemaCommand() *cli.Command {
 			return err
 		},
 	}
+}
+
+// allSchemas writes every schema into a folder, and prints the settings of the
+// YAML language server, which Visual Studio Code and others have.
+func (a *App) allSchemas(folder string) error {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return fmt.Errorf("--all: %w", err)
+	}
+	settings := map[string]string{}
+	for name, kind := range schemas() {
+		text, err := kind.document().JSON()
+		if err != nil {
+			return err
+		}
+		file := name + ".schema.json"
+		if err := os.WriteFile(filepath.Join(folder, file), text, 0o644); err != nil {
+			return fmt.Errorf("--all: %w", err)
+		}
+		at := path.Join(filepath.ToSlash(folder), file)
+		if !path.IsAbs(at) {
+			at = "./" + at
+		}
+		settings[at] = kind.files
+	}
+	text, err := json.MarshalIndent(map[string]any{"yaml.schemas": settings}, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = a.opts.Out.Write(append(text, '\n'))
+	return err
 }
