@@ -23,11 +23,15 @@ const (
 	lifelineEnv = "EDGEFLEET_TEST_LIFELINE"
 )
 
-// TestMain lets the test program play four parts: the supervisor of
-// Alertmanager, the dev program that is killed, the simulated fleet that
-// outlives it, and the tests.
+// TestMain lets the test program play five parts: the supervisor of
+// Alertmanager, the dev program that is killed, an engine with a worker that
+// is, the simulated fleet that outlives both, and the tests.
 func TestMain(m *testing.M) {
 	monitor.Supervise()
+	if dir := os.Getenv(playPlant); dir != "" {
+		endWithTheTest()
+		os.Exit(beThePlant(dir))
+	}
 	if os.Getenv(playDev) != "" || (len(os.Args) > 1 && os.Args[1] == "simulate") {
 		endWithTheTest()
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
