@@ -54,6 +54,9 @@ func (a *Activities) rollBackLeased(ctx context.Context, in contract.RollBackDev
 		return contract.DeviceVerdict{}, err
 	}
 	if r.was.State == contract.DeviceBack {
+		if retried(ctx) {
+			a.letGo(ctx, in.RolloutID, in.DeviceID)
+		}
 		return verdictOf(r.was), nil
 	}
 	keep := func(why error) (contract.DeviceVerdict, error) {

@@ -11,7 +11,6 @@ import (
 
 	"edgefleet/devices"
 	"edgefleet/devices/fleet"
-	"edgefleet/internal/silence"
 	"edgefleet/internal/store"
 	"edgefleet/workflows/contract"
 )
@@ -37,6 +36,9 @@ func (a *Activities) rollOutLeased(ctx context.Context, in contract.RollOutDevic
 		return contract.DeviceVerdict{}, err
 	}
 	if r.was.EndedAt != nil {
+		if retried(ctx) {
+			a.letGo(ctx, in.RolloutID, in.DeviceID)
+		}
 		return verdictOf(r.was), nil
 	}
 	if err := inWindow(in); err != nil && activity.GetInfo(ctx).Attempt == 1 {
@@ -209,6 +211,9 @@ func (a *Activities) settleRolloutDevice(ctx context.Context, in contract.Settle
 	case in.State == contract.DeviceKept:
 		d.Unsafe = true
 		ended, err := a.deps.Store.UndoRolloutDevice(ctx, d, false)
+		if err == nil {
+			a.letGo(ctx, in.RolloutID, in.DeviceID)
+		}
 		return verdictOf(ended), err
 	case in.State == contract.DeviceSkipped && r.was.State == contract.DeviceWorking && r.was.EndedAt == nil:
 		// It is in work, and its own verdict is to come.
@@ -217,6 +222,9 @@ func (a *Activities) settleRolloutDevice(ctx context.Context, in contract.Settle
 		d.State, d.Unsafe = contract.DeviceUnknown, true
 	}
 	ended, err := a.deps.Store.EndRolloutDevice(ctx, d, nil)
+	if err == nil {
+		a.letGo(ctx, in.RolloutID, in.DeviceID)
+	}
 	return verdictOf(ended), err
 }
 
@@ -226,10 +234,9 @@ func (a *Activities) hush(ctx context.Context, wanted bool, rolloutID string, s 
 	if !wanted {
 		return func() {}
 	}
-	held, err := a.deps.Silences.Hold(ctx, silence.Silence{
-		Labels: map[string]string{"device_id": s.DeviceID}, Marker: "edgefleet rollout " + rolloutID + " " + s.DeviceID,
-		Comment: fmt.Sprintf("rollout %s is at work on %s: %.200s", rolloutID, s.DeviceID, s.Reason), By: actorText(s.Actor),
-	})
+	wish := silenceOf(rolloutID, s.DeviceID)
+	wish.Comment, wish.By = fmt.Sprintf("rollout %s is at work on %s: %.200s", rolloutID, s.DeviceID, s.Reason), actorText(s.Actor)
+	held, err := a.deps.Silences.Hold(ctx, wish)
 	if err != nil {
 		a.deps.Logger.Warn("the device's alerts are not silenced", zap.String("device", s.DeviceID), zap.Error(err))
 		return func() {}

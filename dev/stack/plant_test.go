@@ -73,7 +73,9 @@ func run(ctx context.Context, dir, alertmanager string) (*running, error) {
 	return &running{e, w}, nil
 }
 
-func (r *running) stop() error { return errors.Join(r.worker.Stop(context.Background()), r.engine.Stop()) }
+func (r *running) stop() error {
+	return errors.Join(r.worker.Stop(context.Background()), r.engine.Stop())
+}
 
 // beThePlant is the part that is killed.
 func beThePlant(dir string) int {

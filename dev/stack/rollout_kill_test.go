@@ -2,12 +2,17 @@ package stack_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -79,13 +84,8 @@ func TestARolloutThatIsKilledAgainAndAgainWritesEachDeviceOnce(t *testing.T) {
 
 	s := newPlant(t, n, simfleet.Mix{}, nil)
 	s.store = openStore(t, s.dir)
-	alerts, err := monitor.StartAlertmanager(t.Context(), monitor.AlertmanagerOptions{
-		Common:    monitor.Common{DataDir: filepath.Join(s.dir, "alertmanager"), Program: toolchain.ForTest(t, "alertmanager"), Addr: anyPort},
-		BridgeURL: "http://" + anyPort,
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, alerts.Stop()) })
-	p := s.launch(alerts.URL())
+	alerts := s.alertmanager()
+	p := s.launch(alerts)
 	s.does("onboard", "--all", "--reason", "commissioning")
 
 	settings, words := pickedUp()
@@ -112,7 +112,7 @@ func TestARolloutThatIsKilledAgainAndAgainWritesEachDeviceOnce(t *testing.T) {
 			}
 		}
 		if quiet == 0 && atWork > 0 {
-			quiet = len(silenced(t, alerts.URL()))
+			quiet = len(silenced(t, alerts))
 		}
 		return done, atWork
 	}
@@ -136,7 +136,7 @@ func TestARolloutThatIsKilledAgainAndAgainWritesEachDeviceOnce(t *testing.T) {
 		done, atWork := ended()
 		p.kill()
 		t.Logf("kill %d after %s: %d of %d were done and %d in work", kill+1, time.Since(began).Round(time.Millisecond), done, n, atWork)
-		p = s.launch(alerts.URL())
+		p = s.launch(alerts)
 	}
 	var out contract.RolloutProgress
 	require.NoError(t, s.temporal.GetWorkflow(t.Context(), workflow, "").Get(t.Context(), &out))
@@ -158,7 +158,7 @@ func TestARolloutThatIsKilledAgainAndAgainWritesEachDeviceOnce(t *testing.T) {
 	s.nobodyHolds()
 	require.Positive(t, quiet, "alerts were silenced on the way")
 	until(t, 20*time.Second, func() error {
-		if left := silenced(t, alerts.URL()); len(left) > 0 {
+		if left := silenced(t, alerts); len(left) > 0 {
 			return fmt.Errorf("the alerts of %v are still silenced", left)
 		}
 		return nil
@@ -166,6 +166,81 @@ func TestARolloutThatIsKilledAgainAndAgainWritesEachDeviceOnce(t *testing.T) {
 	s.intact()
 	s.does("audit", "verify")
 	s.does("drift", "scan", "--reason", "after the rollout")
+}
+
+// held stands before an Alertmanager, and holds what would end a silence for as
+// long as it is closed.
+func held(t testing.TB, alertmanager string) (address string, open func()) {
+	t.Helper()
+	target, err := url.Parse(alertmanager)
+	require.NoError(t, err)
+	behind, opened := httputil.NewSingleHostReverseProxy(target), make(chan struct{})
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodDelete {
+			select {
+			case <-opened:
+			case <-r.Context().Done():
+				return
+			}
+		}
+		behind.ServeHTTP(w, r)
+	}))
+	open = sync.OnceFunc(func() { close(opened) })
+	t.Cleanup(func() { open(); front.Close() })
+	return front.URL, open
+}
+
+// The process dies when a device has its verdict, and still its lease and its
+// silence. The wave goes on for as long as its checks take, and nobody waits for
+// that: not who wants the device, and not who is paged about it.
+func TestWhatAnAttemptHeldThatDiedAfterItsVerdictIsLetGo(t *testing.T) {
+	const device = "edge-001"
+	s := newPlant(t, 1, simfleet.Mix{}, nil)
+	s.store = openStore(t, s.dir)
+	alerts := s.alertmanager()
+	front, open := held(t, alerts)
+	p := s.launch(front)
+	s.does("onboard", "--all", "--reason", "commissioning")
+	id, _ := s.starts(s.plans(s.proposed("feeder-standard.yaml", map[string]string{"report_interval": "90"}), "--soak", "1h"))
+	until(t, patience, func() error {
+		list, err := s.store.RolloutDevices(t.Context(), store.RolloutDeviceQuery{RolloutID: id, Limit: 1})
+		if err == nil && (len(list) == 0 || list[0].EndedAt == nil) {
+			err = errNotYet
+		}
+		return err
+	})
+	p.kill()
+	require.Equal(t, []string{device}, silenced(t, alerts))
+	_, err := s.store.LeaseOf(t.Context(), device)
+	require.NoError(t, err)
+
+	open()
+	s.launch(front)
+	until(t, patience, func() error {
+		lease, err := s.store.LeaseOf(t.Context(), device)
+		if left := silenced(t, alerts); !errors.Is(err, store.ErrNotFound) || len(left) > 0 {
+			return fmt.Errorf("the lease is %+v (%w), and silenced is %v", lease, err, left)
+		}
+		return nil
+	})
+	now := s.status(id)
+	require.Equal(t, contract.RolloutRunning, now.State, now.Detail)
+	require.NotEmpty(t, now.WaveID, "the wave still soaks")
+	s.does("rollout", "abort", id)
+	s.stands(id, contract.RolloutAborted)
+	s.intact()
+}
+
+// alertmanager runs a real Alertmanager until the test ends.
+func (s *site) alertmanager() (address string) {
+	s.t.Helper()
+	alerts, err := monitor.StartAlertmanager(s.t.Context(), monitor.AlertmanagerOptions{
+		Common:    monitor.Common{DataDir: filepath.Join(s.dir, "alertmanager"), Program: toolchain.ForTest(s.t, "alertmanager"), Addr: anyPort},
+		BridgeURL: "http://" + anyPort,
+	})
+	require.NoError(s.t, err)
+	s.t.Cleanup(func() { require.NoError(s.t, alerts.Stop()) })
+	return alerts.URL()
 }
 
 // agrees requires that the ledger's last word on a device is what the device
