@@ -40,8 +40,9 @@ func scanRollout(r *Rollout, scan func(...any) error) error {
 	return err
 }
 
-// BeginRollout starts a frozen plan that has not expired. A plan is started
-// once: the same run gets what it began, and any other is ErrInvalid.
+// BeginRollout starts a frozen plan that has not expired, and of whose devices
+// none is in a rollout that has not ended. A plan is started once: the same run
+// gets what it began, and any other is ErrInvalid.
 func (s *Store) BeginRollout(ctx context.Context, r Rollout) (Rollout, error) {
 	err := checkFields(
 		field{"rollout ID", &r.RolloutID, maxKeyText, true},
@@ -78,6 +79,9 @@ func (s *Store) BeginRollout(ctx context.Context, r Rollout) (Rollout, error) {
 		case !p.ExpiresAt.After(t.now):
 			return Rollout{}, invalidf("the plan expired at %s; plan again", p.ExpiresAt.Format(time.RFC3339))
 		}
+		if err := t.refuseOverlap(r.PlanID); err != nil {
+			return Rollout{}, err
+		}
 		now := r
 		now.StartedAt, now.ChangedAt, now.EndedAt = t.now, t.now, nil
 		_, err = t.exec(`INSERT INTO rollout (`+rolloutColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
@@ -88,6 +92,20 @@ func (s *Store) BeginRollout(ctx context.Context, r Rollout) (Rollout, error) {
 		return Rollout{}, fmt.Errorf("begin rollout %s: %w", r.RolloutID, err)
 	}
 	return out, nil
+}
+
+// refuseOverlap refuses a plan with a device that a rollout has which has not
+// ended. It is asked in the transaction that begins a rollout, of which there is
+// one at a time: of two that begin in one moment, the second sees the first.
+func (t *txn) refuseOverlap(planID string) error {
+	var device, other string
+	found, err := t.row([]any{&device, &other}, `SELECT d.device_id, r.rollout_id FROM rollout r JOIN rollout_plan_device d ON d.plan_id = r.plan_id
+		WHERE r.ended_at IS NULL AND d.wave > 0
+		AND d.device_id IN (SELECT device_id FROM rollout_plan_device WHERE plan_id = $1 AND wave > 0) ORDER BY d.device_id LIMIT 1`, planID)
+	if err != nil || !found {
+		return err
+	}
+	return invalidf("another rollout has not ended that has devices of this one: %s (rollout %s); end it, or wait, and plan again", device, other)
 }
 
 // RolloutNote says how a rollout stands.

@@ -109,6 +109,21 @@ func TestAPlanIsStartedOnceAndBeforeItExpires(t *testing.T) {
 		_, err = s.BeginRollout(bg, start)
 		require.ErrorContains(t, err, "the plan was started by operator:kim")
 
+		other := aPlan()
+		other.PlanID, other.RunID = "plan-rollout/2", "run-9"
+		_, err = s.CreatePlan(bg, other, planDevices(1))
+		require.NoError(t, err)
+		rows := planDevices(1)
+		rows[0].Wave = 1
+		expires := c.Now().Add(time.Hour)
+		other.Hash, other.ExpiresAt, other.Waves = "fedcba9876543210", &expires, `{"waves":[]}`
+		_, err = s.FreezePlan(bg, other, rows)
+		require.NoError(t, err)
+		second := Rollout{RolloutID: "fedcba987654", PlanID: other.PlanID, State: "running", Actor: "operator:kim", Owner: Owner{"rollout/fedcba987654", "run-9"}}
+		_, err = s.BeginRollout(bg, second)
+		require.ErrorIs(t, err, ErrInvalid)
+		require.ErrorContains(t, err, "another rollout has not ended that has devices of this one: edge-000 (rollout 0123456789ab)")
+
 		elsewhere, err := s.PlannedElsewhere(bg, []string{"edge-000", "edge-004", "edge-999"})
 		require.NoError(t, err)
 		require.Equal(t, map[string]string{"edge-000": "0123456789ab"}, elsewhere, "what is left out is free")
