@@ -55,6 +55,8 @@ type rollout struct {
 func (r *rollout) run(ctx workflow.Context) (contract.RolloutProgress, error) {
 	if r.begun.RolloutID == "" {
 		if err := r.begin(ctx); err != nil {
+			// Who asks how it stands has to hear that it does not run.
+			r.progress.State, r.progress.Detail = contract.RolloutFailed, rootMessage(err)
 			return r.progress, err
 		}
 	}
