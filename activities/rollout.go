@@ -170,7 +170,9 @@ func (a *Activities) healthyOf(ctx context.Context, r store.Rollout, in contract
 func (a *Activities) tryAgain(ctx context.Context, in contract.TryAgainInput) (contract.TryAgainResult, error) {
 	states := []string{contract.DeviceFailed, contract.DeviceUnknown, contract.DeviceNotBegun}
 	if len(in.Devices) > 0 {
-		states = append(states, contract.DeviceSkipped)
+		// Who names a device that was left out, or left alone because it had
+		// changed, means that one. It is compared with the plan once more.
+		states = append(states, contract.DeviceSkipped, contract.DeviceChanged)
 	}
 	n, err := a.deps.Store.TryAgain(ctx, in.RolloutID, states, in.Devices)
 	if err != nil {
