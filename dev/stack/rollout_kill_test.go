@@ -45,8 +45,8 @@ func numberOf(t testing.TB, name string, otherwise int) int {
 	return n
 }
 
-// silenced are the devices whose alerts an Alertmanager keeps to itself.
-func silenced(t testing.TB, alertmanager string) (devices []string) {
+// unheard are the devices whose alerts an Alertmanager keeps to itself.
+func unheard(t testing.TB, alertmanager string) (devices []string) {
 	t.Helper()
 	response, err := http.Get(alertmanager + "/api/v2/silences")
 	require.NoError(t, err)
@@ -112,7 +112,7 @@ func TestARolloutThatIsKilledAgainAndAgainWritesEachDeviceOnce(t *testing.T) {
 			}
 		}
 		if quiet == 0 && atWork > 0 {
-			quiet = len(silenced(t, alerts))
+			quiet = len(unheard(t, alerts))
 		}
 		return done, atWork
 	}
@@ -158,7 +158,7 @@ func TestARolloutThatIsKilledAgainAndAgainWritesEachDeviceOnce(t *testing.T) {
 	s.nobodyHolds()
 	require.Positive(t, quiet, "alerts were silenced on the way")
 	until(t, 20*time.Second, func() error {
-		if left := silenced(t, alerts); len(left) > 0 {
+		if left := unheard(t, alerts); len(left) > 0 {
 			return fmt.Errorf("the alerts of %v are still silenced", left)
 		}
 		return nil
@@ -210,7 +210,7 @@ func TestWhatAnAttemptHeldThatDiedAfterItsVerdictIsLetGo(t *testing.T) {
 		return err
 	})
 	p.kill()
-	require.Equal(t, []string{device}, silenced(t, alerts))
+	require.Equal(t, []string{device}, unheard(t, alerts))
 	_, err := s.store.LeaseOf(t.Context(), device)
 	require.NoError(t, err)
 
@@ -218,7 +218,7 @@ func TestWhatAnAttemptHeldThatDiedAfterItsVerdictIsLetGo(t *testing.T) {
 	s.launch(front)
 	until(t, patience, func() error {
 		lease, err := s.store.LeaseOf(t.Context(), device)
-		if left := silenced(t, alerts); !errors.Is(err, store.ErrNotFound) || len(left) > 0 {
+		if left := unheard(t, alerts); !errors.Is(err, store.ErrNotFound) || len(left) > 0 {
 			return fmt.Errorf("the lease is %+v (%w), and silenced is %v", lease, err, left)
 		}
 		return nil

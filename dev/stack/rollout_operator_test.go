@@ -32,15 +32,15 @@ func (s *site) slow(ids []string, latency time.Duration) {
 	}
 }
 
-// noted requires that the ledger has an event by somebody.
-func (s *site) noted(event, by string) {
+// noted requires that the ledger has an event of a rollout by somebody.
+func (s *site) noted(id, event, by string) {
 	s.t.Helper()
 	var entries []struct {
-		Phase, Action, Actor string
+		Phase, Action, Item, Actor string
 	}
 	require.NoError(s.t, json.Unmarshal([]byte(s.does("audit", "list", "--limit", "1000", "-o", "json")), &entries))
 	for _, e := range entries {
-		if e.Phase == "event" && strings.HasPrefix(e.Action, event) && e.Actor == "operator:"+by {
+		if e.Phase == "event" && e.Action == "rollout" && strings.HasPrefix(e.Item, id+"/"+event) && e.Actor == "operator:"+by {
 			return
 		}
 	}
@@ -52,11 +52,19 @@ func (s *site) noted(event, by string) {
 func TestARolloutObeysItsOperators(t *testing.T) {
 	const n = 8
 	s := operated(t, n)
-	t.Run("approve, pause, skip, retry, resume, and back after the end", func(t *testing.T) { s.in(t).obeys(n) })
-	t.Run("paused in the middle, it finishes what is in work and begins nothing", func(t *testing.T) { s.in(t).pauses(n) })
-	t.Run("aborted, it leaves what was written, until it is rolled back", func(t *testing.T) { s.in(t).aborts(n) })
-	t.Run("rolled back in the middle, it takes back what was written", func(t *testing.T) { s.in(t).turnsBack(n) })
-	t.Run("refused by an approver, it writes nothing", func(t *testing.T) { s.in(t).isRefused(n) })
+	for _, c := range []struct {
+		name string
+		run  func(*site, int)
+	}{
+		{"approve, pause, skip, retry, resume, and back after the end", (*site).obeys},
+		{"paused in the middle, it finishes what is in work and begins nothing", (*site).pauses},
+		{"aborted, it leaves what was written, until it is rolled back", (*site).aborts},
+		{"rolled back in the middle, it takes back what was written", (*site).turnsBack},
+		{"refused by an approver, it writes nothing", (*site).isRefused},
+	} {
+		// Each leaves the devices as it found them, which the next one counts on.
+		require.True(t, t.Run(c.name, func(t *testing.T) { c.run(s.in(t), n) }))
+	}
 	t.Run("what is no rollout is not obeyed", func(t *testing.T) {
 		s := s.in(t)
 		for _, command := range []string{"pause", "resume", "abort", "approve", "retry", "rollback"} {
@@ -141,7 +149,7 @@ func (s *site) obeys(n int) {
 		s.refused(cli.ExitUsage, "does not run", "bob", "rollout", command, id)
 	}
 	for _, event := range []string{"paused", "approved wave 2", "devices left out", "resumed", "devices tried again"} {
-		s.noted(event, "bob")
+		s.noted(id, event, "bob")
 	}
 
 	code, out, said := s.as("bob", "rollout", "rollback", id, "--watch", "-o", "json", "--note", "on second thought")
@@ -174,11 +182,12 @@ func (s *site) oneByOne(n int, version string) (id string, before map[string]map
 	require.Equal(s.t, n, plan.RolloutPlan.Devices())
 	before = s.counts(feeders(n)...)
 	s.slow(feeders(n), 25*time.Millisecond)
-	s.t.Cleanup(func() { s.slow(feeders(n), 0) })
 	id, _ = s.starts(plan)
 	until(s.t, patience, func() error {
-		if p := s.status(id); p.Healthy < 2 {
-			return errNotYet
+		p := s.status(id)
+		require.Nil(s.t, p.Ended, "it is %s: %s", p.State, p.Detail)
+		if p.Healthy < 2 {
+			return fmt.Errorf("it is %s: %s, %+v", p.State, p.Detail, p.RolloutCounts)
 		}
 		return nil
 	})
@@ -257,9 +266,14 @@ func (s *site) turnsBack(n int) {
 
 func (s *site) isRefused(n int) {
 	t := s.t
+	none := s.plans(s.proposed("feeder-standard.yaml", nil))
+	id, workflow := s.starts(none)
+	require.ErrorContains(t, s.temporal.GetWorkflow(t.Context(), workflow, "").Get(t.Context(), nil), "there is nothing to do")
+	require.Equal(t, contract.RolloutFailed, s.status(id).State, "it does not run, and says so")
+
 	plan := s.plans(s.proposed("feeder-standard.yaml", map[string]string{"version": "6", "report_interval": "90"}), "--approve", "start")
 	before := s.counts(feeders(n)...)
-	id, _ := s.starts(plan)
+	id, _ = s.starts(plan)
 	s.stands(id, contract.RolloutWaiting)
 	code, _, said := s.as("bob", "rollout", "approve", id, "--refuse", "--note", "not before the audit")
 	require.Equal(t, cli.ExitDone, code, said)
