@@ -27,7 +27,22 @@ func (a assignments) Assigned(ctx context.Context, deviceID string) (*fleet.Assi
 	if err != nil {
 		return nil, ofStore(err)
 	}
-	return &fleet.Assigned{Baseline: found.Baseline, Version: found.Version, Settings: found.Settings}, nil
+	return assignedOf(found), nil
+}
+
+func assignedOf(a store.Assignment) *fleet.Assigned {
+	return &fleet.Assigned{Baseline: a.Baseline, Version: a.Version, Settings: a.Settings}
+}
+
+// assignedBefore are assignments that were asked for together.
+type assignedBefore map[string]store.Assignment
+
+func (m assignedBefore) Assigned(_ context.Context, deviceID string) (*fleet.Assigned, error) {
+	a, ok := m[deviceID]
+	if !ok {
+		return nil, nil
+	}
+	return assignedOf(a), nil
 }
 
 // assignDeclared notes that a device that was brought to its declaration shall

@@ -40,7 +40,12 @@ func (a *Activities) answers(ctx context.Context, deviceID, detail string) {
 // that the device list says how it is, and not only what it is not any more;
 // others are left as they are, at no cost.
 func (a *Activities) inSync(ctx context.Context, op *fleet.Operator, deviceID string) {
-	if s := a.state(ctx, deviceID); s != stateUnreachable && s != stateDrifted {
+	a.inSyncAfter(ctx, op, deviceID, a.state(ctx, deviceID))
+}
+
+// inSyncAfter is inSync where the state before is known.
+func (a *Activities) inSyncAfter(ctx context.Context, op *fleet.Operator, deviceID, before string) {
+	if before != stateUnreachable && before != stateDrifted {
 		return
 	}
 	found, err := op.Verify(ctx, deviceID)

@@ -37,7 +37,10 @@ func (a *Activities) scanDrift(ctx context.Context, in contract.ScanDriftInput) 
 		}
 	}
 	stop := s.beat(ctx, in.IDs)
-	err := s.lookAtAll(ctx, in.IDs)
+	err := s.ask(ctx, in.IDs)
+	if err == nil {
+		err = s.lookAtAll(ctx, in.IDs)
+	}
 	stop()
 	if err != nil {
 		return contract.ScanDriftResult{}, err
@@ -76,11 +79,25 @@ func (a *Activities) recordEvidence(ctx context.Context, op *fleet.Operator, lis
 type driftScan struct {
 	a  *Activities
 	op *fleet.Operator
+	// before is what the store had when the attempt began, at that time.
+	before store.Together
+	began  time.Time
 	// sites hold as many tokens as devices of the site are read.
 	sites map[string]chan struct{}
 
 	mu   sync.Mutex
 	seen map[string]contract.DriftFinding
+}
+
+// ask reads what the store has of the batch, once for all. Whoever changes a
+// device after that has begun after s.began, and is found by judge.
+func (s *driftScan) ask(ctx context.Context, ids []string) (err error) {
+	s.began = time.Now().UTC()
+	if s.before, err = s.a.deps.Store.OfDevices(ctx, ids); err != nil {
+		return ofStore(err)
+	}
+	s.op = s.op.With(assignedBefore(s.before.Assignments))
+	return nil
 }
 
 // result has what was seen so far, in the order of ids.
@@ -177,8 +194,8 @@ func (s *driftScan) lookAt(ctx context.Context, id string) (contract.DriftFindin
 		return out, nil
 	}
 	out.Site, out.Region = d.Site, d.Region
-	if changing, err := s.changing(ctx, &out); err != nil || changing {
-		return out, err
+	if lease, held := s.before.Leases[id]; held {
+		return underChange(out, "held by "+lease.WorkflowID), nil
 	}
 	reading, cancel := context.WithTimeout(ctx, scanDeviceWithin)
 	defer cancel()
@@ -200,7 +217,7 @@ func (s *driftScan) lookAt(ctx context.Context, id string) (contract.DriftFindin
 		return out, nil
 	case len(report.Drifted) == 0:
 		out.Outcome = contract.DriftInSync
-		s.a.inSync(reading, s.op, id)
+		s.a.inSyncAfter(reading, s.op, id, s.before.States[id].State)
 		return out, nil
 	}
 	return s.judge(ctx, out, report)
@@ -216,9 +233,15 @@ func (s *driftScan) changing(ctx context.Context, out *contract.DriftFinding) (b
 	if err != nil {
 		return false, ofStore(err)
 	}
-	out.Outcome, out.Detail = contract.DriftUnderChange, clip("held by "+lease.WorkflowID, maxListed)
-	out.Baseline, out.Version = "", ""
+	*out = underChange(*out, "held by "+lease.WorkflowID)
 	return true, nil
+}
+
+// underChange is a finding about a device of which nothing can be said now.
+func underChange(out contract.DriftFinding, why string) contract.DriftFinding {
+	out.Outcome, out.Detail = contract.DriftUnderChange, clip(why, maxListed)
+	out.Baseline, out.Version = "", ""
+	return out
 }
 
 // judge says since when a device has drifted, and whether anybody was allowed
@@ -232,10 +255,8 @@ func (s *driftScan) judge(ctx context.Context, out contract.DriftFinding, report
 	if err != nil {
 		return out, err
 	}
-	if last != nil && !last.Time.Before(out.At) {
-		out.Outcome, out.Detail = contract.DriftUnderChange, clip("changed by "+last.WorkflowID+" while it was read", maxListed)
-		out.Baseline, out.Version = "", ""
-		return out, nil
+	if last != nil && !last.Time.Before(s.began) {
+		return underChange(out, "changed by "+last.WorkflowID+" while it was read"), nil
 	}
 	since := out.At
 	known, err := s.known(ctx, out.DeviceID)

@@ -44,10 +44,14 @@ func (o *Operator) desired(ctx context.Context, d inventory.Device) (baseline.De
 	return desired, err == nil, err
 }
 
-// declared is the operator that knows nothing but the fleet directory: what it
-// declares is what an onboarding brings a device to.
-func (o *Operator) declared() *Operator {
+// With is the operator with other assignments: those that a caller has asked
+// for many devices at once.
+func (o *Operator) With(a Assignments) *Operator {
 	with := *o
-	with.opts.Assigned = nil
+	with.opts.Assigned = a
 	return &with
 }
+
+// declared is the operator that knows nothing but the fleet directory: what it
+// declares is what an onboarding brings a device to.
+func (o *Operator) declared() *Operator { return o.With(nil) }

@@ -75,8 +75,10 @@ func (s *Store) Assignment(ctx context.Context, deviceID string) (Assignment, er
 	return a, nil
 }
 
-const selectAssignment = `SELECT device_id, baseline, version, settings, actor, workflow_id, run_id, assigned_at
-	FROM assignment WHERE device_id = $1`
+const (
+	selectAssignments = `SELECT device_id, baseline, version, settings, actor, workflow_id, run_id, assigned_at FROM assignment`
+	selectAssignment  = selectAssignments + ` WHERE device_id = $1`
+)
 
 func scanAssignment(a *Assignment, scan func(...any) error) error {
 	var settings string
