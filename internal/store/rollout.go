@@ -199,6 +199,16 @@ func (s *Store) Rollouts(ctx context.Context, limit int) ([]Rollout, error) {
 	return list, nil
 }
 
+// OpenRollouts returns the rollouts that have not ended, oldest first; at most
+// 1000.
+func (s *Store) OpenRollouts(ctx context.Context) ([]Rollout, error) {
+	list, err := s.rollouts(ctx, fmt.Sprintf(`WHERE ended_at IS NULL ORDER BY started_at, rollout_id LIMIT %d`, maxLimit))
+	if err != nil {
+		return nil, fmt.Errorf("list open rollouts: %w", err)
+	}
+	return list, nil
+}
+
 func (s *Store) rollouts(ctx context.Context, rest string, args ...any) ([]Rollout, error) {
 	list := []Rollout{}
 	err := s.read(ctx, func(scan func(...any) error) error {

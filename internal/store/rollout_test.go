@@ -105,6 +105,9 @@ func TestAPlanIsStartedOnceAndBeforeItExpires(t *testing.T) {
 		c.Advance(-90 * time.Minute)
 		first := begun(t, s)
 		require.Equal(t, first, begun(t, s), "the same run gets what it began")
+		open, err := s.OpenRollouts(bg)
+		require.NoError(t, err)
+		require.Equal(t, []Rollout{first}, open)
 		start.RunID = "run-3"
 		_, err = s.BeginRollout(bg, start)
 		require.ErrorContains(t, err, "the plan was started by operator:kim")

@@ -12,13 +12,14 @@ import (
 	"edgefleet/internal/temporalx"
 )
 
-// housekeeper looks after the leases of workflows that ended without a word
-// (terminated, or timed out): their incidents get an end, and their devices
-// become free. Every worker does it; doing it twice is harmless.
+// housekeeper looks after the leases and rollouts of workflows that ended
+// without a word (terminated, or timed out): their incidents get an end, and
+// their devices become free. Every worker does it; doing it twice is harmless.
 type housekeeper struct {
 	leases interface {
 		Leases(ctx context.Context, afterDevice string, limit int) ([]store.Lease, error)
 	}
+	rollouts rolloutKeeper
 	// closed says whether a workflow run is known to have ended.
 	closed func(context.Context, store.Owner) (bool, error)
 	// abandon gives a lease's incidents their end, and the lease back.
@@ -27,7 +28,7 @@ type housekeeper struct {
 }
 
 func (w *Worker) startHousekeeping() {
-	h := housekeeper{leases: w.store, closed: w.closed, abandon: w.acts.Abandon, logger: w.opts.Logger}
+	h := housekeeper{leases: w.store, rollouts: w.store, closed: w.closed, abandon: w.acts.Abandon, logger: w.opts.Logger}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -46,7 +47,7 @@ func (h housekeeper) run(ctx context.Context, every time.Duration) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
-		if err := h.round(ctx); err != nil && ctx.Err() == nil {
+		if err := errors.Join(h.round(ctx), h.endRollouts(ctx)); err != nil && ctx.Err() == nil {
 			h.logger.Warn("housekeeping failed; it is tried again", zap.Error(err))
 		}
 		select {

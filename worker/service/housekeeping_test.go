@@ -49,7 +49,7 @@ func (h *house) Leases(_ context.Context, after string, limit int) ([]store.Leas
 
 func (h *house) keeper() housekeeper {
 	return housekeeper{
-		leases: h, logger: zap.NewNop(),
+		leases: h, rollouts: &openRollouts{}, logger: zap.NewNop(),
 		closed: func(_ context.Context, o store.Owner) (bool, error) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
