@@ -19,6 +19,7 @@ func Rollout(ctx workflow.Context, in contract.RolloutInput) (contract.RolloutPr
 	if s := in.Resume; s != nil {
 		r.begun, r.progress, r.passes, r.approved, r.paused = s.Begun, s.Progress, s.Passes, s.Approved, s.Paused
 		r.accepted, r.acceptedMine = s.Accepted, s.AcceptedMine
+		r.want, r.wanted = s.Want, s.Wanted
 	}
 	if err := r.setup(ctx); err != nil {
 		return contract.RolloutProgress{}, err
@@ -70,8 +71,17 @@ func (r *rollout) run(ctx workflow.Context) (contract.RolloutProgress, error) {
 	// An operator who was told that his word is taken has to have his answer.
 	after, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
-	if waitErr := workflow.Await(after, func() bool { return workflow.AllHandlersFinished(after) }); waitErr != nil {
+	if waitErr := r.answered(after); waitErr != nil {
 		return r.progress, waitErr
+	}
+	if err == nil && state == contract.RolloutDone && r.want != "" {
+		// His word came while another was answered, behind the last wave.
+		if state, detail, err = r.leave(ctx); err != nil {
+			state, detail = contract.RolloutFailed, rootMessage(err)
+		}
+		if waitErr := r.answered(after); waitErr != nil {
+			return r.progress, waitErr
+		}
 	}
 	if workflow.IsContinueAsNewError(err) {
 		return r.progress, r.continued(ctx)
@@ -80,6 +90,11 @@ func (r *rollout) run(ctx workflow.Context) (contract.RolloutProgress, error) {
 		return r.progress, endErr
 	}
 	return r.progress, err
+}
+
+// answered waits until everybody who told the rollout something has his answer.
+func (r *rollout) answered(ctx workflow.Context) error {
+	return workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
 }
 
 // begin starts the plan, once.
@@ -389,10 +404,10 @@ func (r *rollout) watchDeadline(ctx workflow.Context) {
 }
 
 // continued takes the rollout along into a new run. It happens between waves,
-// when no handler runs.
+// when no handler runs; what was wished while the last of them ran goes along.
 func (r *rollout) continued(ctx workflow.Context) error {
 	next := r.in
 	next.Resume = &contract.RolloutState{Begun: r.begun, Progress: r.progress, Passes: r.passes, Approved: r.approved, Paused: r.paused,
-		Accepted: r.accepted, AcceptedMine: r.acceptedMine}
+		Accepted: r.accepted, AcceptedMine: r.acceptedMine, Want: r.want, Wanted: r.wanted}
 	return workflow.NewContinueAsNewError(ctx, contract.WorkflowRollout, next)
 }

@@ -134,10 +134,13 @@ func (r *rollout) refuseDecision(d contract.RolloutDecision) error {
 	return nil
 }
 
-// requested says whether somebody made the plan, or started it.
+// requested says whether somebody made the plan, or started it, or has a
+// schedule do so.
 func (r *rollout) requested(by string) bool {
-	own := contract.Actor{Kind: contract.ActorOperator, Name: strings.TrimSpace(by)}.String()
-	return strings.EqualFold(own, r.begun.Requester) || strings.EqualFold(own, r.in.Actor.String())
+	by = strings.TrimSpace(by)
+	own := contract.Actor{Kind: contract.ActorOperator, Name: by}.String()
+	return strings.EqualFold(own, r.begun.Requester) || strings.EqualFold(own, r.in.Actor.String()) ||
+		strings.EqualFold(by, strings.TrimSpace(r.in.AskedBy))
 }
 
 func (r *rollout) approve(ctx workflow.Context, d contract.RolloutDecision) (string, error) {

@@ -116,6 +116,10 @@ type RolloutInput struct {
 	Actor    Actor  `json:"actor"`
 	Reason   string `json:"reason"`
 
+	// AskedBy is the operator on whose behalf Actor started it, when Actor is
+	// none: he cannot approve it either.
+	AskedBy string `json:"asked_by,omitempty"`
+
 	// Resume is set by the workflow itself when it continues as new.
 	Resume *RolloutState `json:"resume,omitempty"`
 }
@@ -131,6 +135,10 @@ type RolloutState struct {
 	// Approved is the last wave that was approved.
 	Approved int  `json:"approved"`
 	Paused   bool `json:"paused,omitempty"`
+	// Want is RolloutAborting or RolloutRollingBack when the rollout is to end
+	// so instead of its next wave, as Wanted says.
+	Want   string `json:"want,omitempty"`
+	Wanted string `json:"wanted,omitempty"`
 }
 
 // BegunRollout is the result of ActivityBeginRollout.
