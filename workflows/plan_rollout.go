@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -35,6 +36,9 @@ type planning struct {
 	progress contract.PlanProgress
 	begun    contract.BegunPlan
 	missed   []contract.PlanBatchInput
+	// refused is why there is to be no plan at all, and stop ends the looking.
+	refused error
+	stop    func()
 }
 
 func (p *planning) run(ctx workflow.Context) (contract.PlanProgress, error) {
@@ -48,12 +52,18 @@ func (p *planning) run(ctx workflow.Context) (contract.PlanProgress, error) {
 	for _, b := range p.begun.Batches {
 		refs = append(refs, contract.DeviceRef{ID: strconv.Itoa(b.Number), Site: b.Group, Region: b.Region})
 	}
+	looking, stop := workflow.WithCancel(ctx)
+	defer stop()
+	p.stop = stop
 	work := fanout{bounds: planBounds(), start: p.start, done: p.done}
-	for _, left := range work.run(ctx, refs) {
+	for _, left := range work.run(looking, refs) {
 		p.miss(left, "the plan has more devices than one planning can look at")
 	}
 	if err := ctx.Err(); err != nil {
 		return p.progress, err
+	}
+	if p.refused != nil {
+		return p.progress, p.refused
 	}
 	for _, m := range p.missed {
 		ctx := workflow.WithActivityOptions(ctx, planOptions(fmt.Sprintf("leave out batch %d", m.Batch)))
@@ -111,12 +121,24 @@ func batchNumber(d contract.DeviceRef) int {
 func (p *planning) done(ctx workflow.Context, d contract.DeviceRef, f workflow.Future) {
 	var result contract.PlanBatchResult
 	if err := f.Get(ctx, &result); err != nil {
+		if refuses(err) && p.refused == nil {
+			p.refused = err
+			p.stop()
+		}
 		p.miss(d, rootMessage(err))
 		return
 	}
 	p.progress.Looked += result.Devices
 	p.progress.Changing += result.Changing
 	p.show(ctx)
+}
+
+// refuses says that what is to be brought to devices cannot be: an artifact that
+// is not as declared, or whose signature does not hold. That is nothing about
+// the devices of a batch, and must not read as if they were left out.
+func refuses(err error) bool {
+	var app *temporal.ApplicationError
+	return errors.As(err, &app) && app.NonRetryable() && app.Type() == contract.ErrConfig
 }
 
 func (p *planning) miss(d contract.DeviceRef, why string) {

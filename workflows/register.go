@@ -28,6 +28,7 @@ func Register(r worker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(PlanRollout, workflow.RegisterOptions{Name: contract.WorkflowPlanRollout})
 	r.RegisterWorkflowWithOptions(Rollout, workflow.RegisterOptions{Name: contract.WorkflowRollout})
 	r.RegisterWorkflowWithOptions(wave, workflow.RegisterOptions{Name: contract.WorkflowRolloutWave})
+	r.RegisterWorkflowWithOptions(Patch, workflow.RegisterOptions{Name: contract.WorkflowPatch})
 	r.RegisterWorkflowWithOptions(Rollback, workflow.RegisterOptions{Name: contract.WorkflowRollback})
 	r.RegisterWorkflowWithOptions(Inspect, workflow.RegisterOptions{Name: contract.WorkflowInspect})
 }

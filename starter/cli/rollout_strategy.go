@@ -88,6 +88,7 @@ func strategyFor(c *cli.Context, otherwise contract.RolloutStrategy) (contract.R
 	}
 	s.DeviceDeadline = cmp.Or(s.DeviceDeadline, otherwise.DeviceDeadline)
 	s.AllowDowngrade = otherwise.AllowDowngrade
+	s.Approval.Before = cmp.Or(s.Approval.Before, otherwise.Approval.Before)
 	s = s.WithDefaults()
 	if err := firstError(s.Check(), checkWindows(s)); err != nil {
 		return s, usagef("the strategy: %w", err)

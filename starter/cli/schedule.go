@@ -20,6 +20,7 @@ import (
 const (
 	runDriftScan = "drift-scan"
 	runDrill     = "drill"
+	runPatch     = "patch"
 )
 
 // ourWorkflows begin so; other schedules of the namespace are not ours.
@@ -33,13 +34,17 @@ func (a *App) scheduleCommand() *cli.Command {
 		Subcommands: []*cli.Command{
 			{Name: "create", Usage: "do something again and again", ArgsUsage: "NAME",
 				Flags: append(append([]cli.Flag{outputFlag(), note,
-					&cli.StringFlag{Name: "run", Usage: "`WHAT`: drift-scan, or drill, a remediation of a device that need not be ill"}}, whenFlags()...),
+					&cli.StringFlag{Name: "run", Usage: "`WHAT`: drift-scan, patch, or drill, a remediation of a device that need not be ill"}}, whenFlags()...),
 					&cli.StringFlag{Name: "site", Usage: "drift-scan: only this `SITE`"},
 					&cli.StringFlag{Name: "region", Usage: "drift-scan: only this `REGION`"},
 					&cli.DurationFlag{Name: "spread", Usage: "drift-scan: begin the batches over this `DURATION`, up to 720h"},
 					&cli.StringFlag{Name: "device", Usage: "drill: the `ID` of the device"},
 					&cli.StringFlag{Name: "runbook", Value: "auto_remediation.py", Usage: "drill: `FILE` in the fleet directory's runbooks folder"},
 					&cli.StringFlag{Name: "function", Value: "handle_device_offline", Usage: "drill: `NAME` of the runbook's function"},
+					&cli.StringFlag{Name: "patch", Usage: "patch: the `NAME` of a patch of the fleet directory, which is planned each time"},
+					&cli.StringFlag{Name: "select", Usage: "patch: a `SELECTOR` that narrows what the patch selects, as class=gateway,site!=substation-7"},
+					&cli.StringFlag{Name: "strategy", Usage: "patch: read the strategy from this `FILE`, now"},
+					&cli.StringFlag{Name: "approve", Usage: "patch: `WHEN` somebody else has to approve: start, fleet (after the canary) or waves (default: start)"},
 					&cli.BoolFlag{Name: "paused", Usage: "create it paused"}),
 				Action: a.scheduleCreate},
 			{Name: "list", Usage: "what is due when", Flags: []cli.Flag{outputFlag()}, Action: a.scheduleList},
@@ -113,11 +118,14 @@ func (a *App) scheduleCreate(c *cli.Context) error {
 func (a *App) scheduleAction(c *cli.Context, name string) (*client.ScheduleWorkflowAction, error) {
 	actor := contract.Actor{Kind: contract.ActorSchedule, Name: name}
 	reason := "schedule " + name
-	switch what := c.String("run"); what {
+	what := c.String("run")
+	if err := onlyOf(c, what); err != nil {
+		return nil, err
+	}
+	switch what {
+	case runPatch:
+		return a.scheduledPatch(c, name)
 	case runDriftScan:
-		if given(c, "device", "runbook", "function") > 0 {
-			return nil, usagef("--device, --runbook and --function are of --run drill")
-		}
 		in, err := a.scanInput(c)
 		if err != nil {
 			return nil, err
@@ -130,9 +138,6 @@ func (a *App) scheduleAction(c *cli.Context, name string) (*client.ScheduleWorkf
 			TypedSearchAttributes:    onboardAttributes(in.Selection),
 		}, nil
 	case runDrill:
-		if given(c, "site", "region", "spread") > 0 {
-			return nil, usagef("--site, --region and --spread are of --run drift-scan")
-		}
 		id := c.String("device")
 		if err := contract.ValidDeviceID(id); err != nil {
 			return nil, usagef("--run drill needs --device: %w", err)
@@ -148,7 +153,7 @@ func (a *App) scheduleAction(c *cli.Context, name string) (*client.ScheduleWorkf
 				temporal.NewSearchAttributeKeyKeyword(contract.AttrOutcome).ValueSet(contract.OutcomeRunning)),
 		}, nil
 	default:
-		return nil, usagef("--run %q: want %s or %s", what, runDriftScan, runDrill)
+		return nil, usagef("--run %q: want %s, %s or %s", what, runDriftScan, runPatch, runDrill)
 	}
 }
 

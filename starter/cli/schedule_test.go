@@ -2,6 +2,8 @@ package cli_test
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -165,6 +167,28 @@ func TestADrillRemediatesItsDevice(t *testing.T) {
 	require.Equal(t, contract.ActorSchedule, in.Actor.Kind)
 }
 
+func TestAScheduledPatchIsPlannedAndAsksForAnApproval(t *testing.T) {
+	f := &fakeTemporal{schedules: &fakeSchedules{}}
+	s := newSession(t, f)
+	file := filepath.Join(t.TempDir(), "slow.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("bounds: {total: 3}\napproval: {within: 48h}\nwindows: [{zone: UTC, days: [sat], from: \"22:00\", to: \"05:00\"}]\n"), 0o600))
+	require.Equal(t, cli.ExitDone, s.run("schedule", "create", "weekly", "--run", "patch", "--patch", "agent", "--select", "site=a", "--strategy", file,
+		"--at", "22:00", "--on", "sat"), s.err.String())
+	action := f.schedules.kept[0].o.Action.(*client.ScheduleWorkflowAction)
+	require.Equal(t, contract.WorkflowPatch, action.Workflow)
+	require.Equal(t, contract.PatchRunID("weekly"), action.ID)
+	in := action.Args[0].(contract.PatchInput)
+	require.Equal(t, "kim", in.AskedBy, "who asks for it cannot approve it")
+	require.Equal(t, contract.Actor{Kind: contract.ActorSchedule, Name: "weekly"}, in.Plan.Actor)
+	require.Equal(t, []string{"agent", "site=a", ""}, []string{in.Plan.Patch, in.Plan.Select, in.Plan.Text})
+	strategy := in.Plan.Strategy
+	require.Equal(t, contract.RolloutApproval{Before: contract.ApproveStart, Within: 48 * time.Hour}, strategy.Approval)
+	require.Equal(t, 3, strategy.Bounds.Total)
+	require.Equal(t, time.Hour, strategy.DeviceDeadline)
+	require.False(t, strategy.AllowDowngrade)
+	require.Len(t, strategy.Windows, 1)
+}
+
 func TestSchedulesAreKept(t *testing.T) {
 	f := withSchedule(nightly())
 	s := newSession(t, f)
@@ -197,27 +221,33 @@ func TestBadSchedulesAreRefused(t *testing.T) {
 		args []string
 		say  string
 	}{
-		"a schedule that never runs": {create, "want exactly one of --at, --cron and --every, got 0"},
-		"two ways to say when":       {append(create, "--at", "02:00", "--every", "1h"), "got 2 of them"},
-		"days without a time":        {append(create, "--every", "1h", "--on", "mon"), "--on goes with --at"},
-		"a zone that there is not":   {append(create, "--at", "02:00", "--zone", "Mars/Base"), `--zone "Mars/Base": want an IANA zone`},
-		"the zone of some machine":   {append(create, "--at", "02:00", "--zone", "Local"), `--zone "Local": want an IANA zone`},
-		"a time that there is not":   {append(create, "--at", "25:00"), `--at "25:00": want HH:MM`},
-		"a day that there is not":    {append(create, "--at", "02:00", "--on", "mon-fun"), `--on "mon-fun": want days`},
-		"too often":                  {append(create, "--every", "1s"), "--every 1s: want at least 1m"},
-		"six fields of cron":         {append(create, "--cron", "0 0 2 * * mon"), "want five fields"},
-		"a zone inside cron":         {append(create, "--cron", "TZ=UTC 2 * * mon"), "want five fields"},
-		"a date that is none":        {append(create, "--at", "02:00", "--skip", "24.12."), `--skip "24.12.": want a date`},
-		"an unknown policy":          {append(create, "--at", "02:00", "--overlap", "all"), `--overlap "all": want one of skip, buffer-one`},
-		"a catch-up that cannot be":  {append(create, "--at", "02:00", "--catch-up", "1s"), "--catch-up 1s: want 10s to 8760h"},
-		"nothing to run":             {[]string{"schedule", "create", "s", "--at", "02:00"}, `--run "": want drift-scan or drill`},
-		"a drill without a device":   {[]string{"schedule", "create", "s", "--run", "drill", "--at", "02:00"}, "--run drill needs --device"},
-		"a drill of a site":          {[]string{"schedule", "create", "s", "--run", "drill", "--at", "02:00", "--site", "a"}, "--site, --region and --spread are of --run drift-scan"},
-		"a scan of a device":         {append(create, "--at", "02:00", "--device", "edge-001"), "are of --run drill"},
-		"a name with a slash":        {[]string{"schedule", "create", "a/b", "--run", "drift-scan", "--at", "02:00"}, `schedule "a/b": want 1 to 63 letters`},
-		"a schedule that there is":   {append([]string{"schedule", "create", "nightly", "--run", "drift-scan"}, "--at", "02:00"), "there is a schedule nightly; delete it first"},
-		"one that there is not":      {[]string{"schedule", "pause", "weekly"}, "there is no schedule weekly; see edgefleet schedule list"},
-		"a second argument":          {[]string{"schedule", "delete", "a", "b"}, "schedule delete"},
+		"a schedule that never runs":       {create, "want exactly one of --at, --cron and --every, got 0"},
+		"two ways to say when":             {append(create, "--at", "02:00", "--every", "1h"), "got 2 of them"},
+		"days without a time":              {append(create, "--every", "1h", "--on", "mon"), "--on goes with --at"},
+		"a zone that there is not":         {append(create, "--at", "02:00", "--zone", "Mars/Base"), `--zone "Mars/Base": want an IANA zone`},
+		"the zone of some machine":         {append(create, "--at", "02:00", "--zone", "Local"), `--zone "Local": want an IANA zone`},
+		"a time that there is not":         {append(create, "--at", "25:00"), `--at "25:00": want HH:MM`},
+		"a day that there is not":          {append(create, "--at", "02:00", "--on", "mon-fun"), `--on "mon-fun": want days`},
+		"too often":                        {append(create, "--every", "1s"), "--every 1s: want at least 1m"},
+		"six fields of cron":               {append(create, "--cron", "0 0 2 * * mon"), "want five fields"},
+		"a zone inside cron":               {append(create, "--cron", "TZ=UTC 2 * * mon"), "want five fields"},
+		"a date that is none":              {append(create, "--at", "02:00", "--skip", "24.12."), `--skip "24.12.": want a date`},
+		"an unknown policy":                {append(create, "--at", "02:00", "--overlap", "all"), `--overlap "all": want one of skip, buffer-one`},
+		"a catch-up that cannot be":        {append(create, "--at", "02:00", "--catch-up", "1s"), "--catch-up 1s: want 10s to 8760h"},
+		"nothing to run":                   {[]string{"schedule", "create", "s", "--at", "02:00"}, `--run "": want drift-scan, patch or drill`},
+		"a drill without a device":         {[]string{"schedule", "create", "s", "--run", "drill", "--at", "02:00"}, "--run drill needs --device"},
+		"a drill of a site":                {[]string{"schedule", "create", "s", "--run", "drill", "--at", "02:00", "--site", "a"}, "--site, --region and --spread are of --run drift-scan"},
+		"a scan of a device":               {append(create, "--at", "02:00", "--device", "edge-001"), "are of --run drill"},
+		"a patch without its name":         {[]string{"schedule", "create", "s", "--run", "patch", "--at", "02:00"}, "--run patch needs --patch"},
+		"a patch that nobody approves":     {[]string{"schedule", "create", "s", "--run", "patch", "--patch", "agent", "--at", "02:00", "--approve", "none"}, "somebody has to approve them"},
+		"a patch of a site":                {[]string{"schedule", "create", "s", "--run", "patch", "--patch", "agent", "--at", "02:00", "--site", "a"}, "are of --run drift-scan"},
+		"a patch by a bad selector":        {[]string{"schedule", "create", "s", "--run", "patch", "--patch", "agent", "--at", "02:00", "--select", "a"}, "--select"},
+		"a patch by a strategy not there":  {[]string{"schedule", "create", "s", "--run", "patch", "--patch", "agent", "--at", "02:00", "--strategy", "none.yaml"}, "none.yaml"},
+		"a scan that somebody is to allow": {append(create, "--at", "02:00", "--approve", "start"), "--patch, --select, --strategy and --approve are of --run patch"},
+		"a name with a slash":              {[]string{"schedule", "create", "a/b", "--run", "drift-scan", "--at", "02:00"}, `schedule "a/b": want 1 to 63 letters`},
+		"a schedule that there is":         {append([]string{"schedule", "create", "nightly", "--run", "drift-scan"}, "--at", "02:00"), "there is a schedule nightly; delete it first"},
+		"one that there is not":            {[]string{"schedule", "pause", "weekly"}, "there is no schedule weekly; see edgefleet schedule list"},
+		"a second argument":                {[]string{"schedule", "delete", "a", "b"}, "schedule delete"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := withSchedule(nightly())
