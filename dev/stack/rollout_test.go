@@ -176,8 +176,7 @@ func TestARolloutGoesFromItsCanaryToTheWholeFleet(t *testing.T) {
 	again := s.temporal.GetWorkflow(t.Context(), "rollout/again", "")
 	require.ErrorContains(t, again.Get(t.Context(), nil), "the plan was started by operator:ann")
 
-	// After its end it can still be taken back, but for what somebody changed.
-	require.Equal(t, 1, before["edge-002"]-before["edge-002"]+1)
+	// After its end it can still be taken back.
 	back, err := s.temporal.ExecuteWorkflow(t.Context(), sdkclient.StartWorkflowOptions{ID: contract.RollbackID(p.RolloutID), TaskQueue: contract.TaskQueue},
 		contract.WorkflowRollback, contract.RollbackInput{RolloutID: p.RolloutID, Actor: rollsOut, Reason: "a test", Own: true})
 	require.NoError(t, err)
