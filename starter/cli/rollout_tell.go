@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,10 +33,10 @@ func (a *App) rolloutList(c *cli.Context) error {
 				state = "expired"
 			}
 			began := stampPtr(r.StartedAt)
-			rows = append(rows, []string{r.PlanHash[:min(12, len(r.PlanHash))], r.Baseline + " " + r.Version, state,
+			rows = append(rows, []string{r.PlanHash[:min(12, len(r.PlanHash))], cmp.Or(r.Kind, contract.KindConfiguration), r.Baseline + " " + r.Version, state,
 				fmt.Sprintf("%d of %d", r.Ended(), r.Total), stamp(r.CreatedAt), began, stampPtr(r.EndedAt), r.Requester, dash(firstLine(r.Detail))})
 		}
-		a.list(w, "no plan and no rollout", "ID|BASELINE|STATE|DEVICES|PLANNED (UTC)|STARTED (UTC)|ENDED (UTC)|BY|DETAIL", rows)
+		a.list(w, "no plan and no rollout", "ID|KIND|WHAT|STATE|DEVICES|PLANNED (UTC)|STARTED (UTC)|ENDED (UTC)|BY|DETAIL", rows)
 	})
 }
 
