@@ -466,9 +466,17 @@ func TestARunbookLooksAtADeviceOfTheWave(t *testing.T) {
 	for _, c := range []struct{ name, source, verdict string }{
 		{"and is content", "def looks(device_id):\n    check_network(device_id)\n", contract.VerdictHealthy},
 		{"and is not", "def looks(device_id):\n    fail(\"it hums\")\n", contract.VerdictFailed},
+		{"and may change nothing", "def looks(device_id):\n    apply_baseline_config(device_id)\n", contract.VerdictUnknown},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRolloutWorld(t, 3)
+			r.before = func(name string, _ int) error {
+				if name == contract.ActionApplyBaselineConfig {
+					// As the store has it where a change comes without a lease.
+					return temporal.NewNonRetryableApplicationError("the lease is lost", contract.ErrLeaseLost, nil)
+				}
+				return nil
+			}
 			serve(r.world, contract.ActivityReadRunbook, func(in contract.ReadRunbookInput) any {
 				hash := sha256.Sum256([]byte(c.source))
 				return contract.BeginResult{Device: contract.Device{ID: in.DeviceID, Region: "north"}, Source: c.source, Hash: hex.EncodeToString(hash[:])}
@@ -480,7 +488,7 @@ func TestARunbookLooksAtADeviceOfTheWave(t *testing.T) {
 			require.Equal(t, c.verdict, out.Verdict, "%s %s", out.Detail, out.Breach)
 			read := inputs[contract.ReadRunbookInput](r.world, contract.ActivityReadRunbook)
 			require.Equal(t, "edge-000", read[0].DeviceID)
-			for _, a := range inputs[contract.ActionInput](r.world, contract.ActionCheckNetwork) {
+			for _, a := range append(inputs[contract.ActionInput](r.world, contract.ActionCheckNetwork), inputs[contract.ActionInput](r.world, contract.ActionApplyBaselineConfig)...) {
 				require.Zero(t, a.LeaseToken, "it has no lease, so that it can change nothing")
 			}
 		})
