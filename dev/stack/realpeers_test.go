@@ -50,8 +50,9 @@ const (
 func startGateway(t testing.TB) *gateway {
 	t.Helper()
 	for _, p := range []string{sshdPath, sftpPath} {
-		_, err := os.Stat(p)
-		require.NoError(t, err, "%s is missing: this test drives a real OpenSSH server. Install it (Debian: apt-get install openssh-server); the system's own server need not run", p)
+		if _, err := os.Stat(p); err != nil {
+			lacks(t, p+" is missing: this test drives a real OpenSSH server. Install it (Debian: apt-get install openssh-server); the system's own server need not run")
+		}
 	}
 	// Not t.TempDir, whose parents are closed to other users.
 	dir, err := os.MkdirTemp("", "edgefleet-gateway-")
@@ -279,13 +280,25 @@ func startController(t testing.TB, credentialsDir, name string) *controller {
 	return c
 }
 
+// lacks ends a test for want of a peer: the tests pass on a machine with Go
+// alone, and in CI every peer has to be there.
+func lacks(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal(what)
+	}
+	t.Skip(what)
+}
+
 // installPeer installs the server's module where CI=true asks for it, as the
 // tests of integration/opcua do.
 func installPeer(t testing.TB, root, folder string) {
 	t.Helper()
-	require.Equal(t, "true", os.Getenv("CI"), "node-opcua is not installed in %s: with Node 20 or later, run\n"+
-		"  mkdir -p bin/opcua-peer && cp integration/opcua/package*.json bin/opcua-peer && npm ci --ignore-scripts --prefix bin/opcua-peer\n"+
-		"at the root of the repository", folder)
+	if os.Getenv("CI") != "true" {
+		lacks(t, "node-opcua is not installed in "+folder+": with Node 20 or later, run\n"+
+			"  mkdir -p bin/opcua-peer && cp integration/opcua/package*.json bin/opcua-peer && npm ci --ignore-scripts --prefix bin/opcua-peer\n"+
+			"at the root of the repository")
+	}
 	require.NoError(t, os.MkdirAll(folder, 0o755))
 	for _, name := range []string{"package.json", "package-lock.json"} {
 		raw, err := os.ReadFile(filepath.Join(root, "integration", "opcua", name))

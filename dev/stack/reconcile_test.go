@@ -209,8 +209,15 @@ func TestNoAlertIsLostAndNoneIsTakenInTwice(t *testing.T) {
 			}
 			return nil
 		})
-		require.Positive(t, in.metric("edgefleet_bridge_truncated_alerts_total"))
-		require.Positive(t, in.metric("edgefleet_bridge_reconciled_starts_total"))
+		// A start is counted after Temporal has it.
+		for _, counter := range []string{"edgefleet_bridge_truncated_alerts_total", "edgefleet_bridge_reconciled_starts_total"} {
+			until(t, patience, func() error {
+				if in.metric(counter) == 0 {
+					return fmt.Errorf("%w: %s is 0", errNotYet, counter)
+				}
+				return nil
+			})
+		}
 	})
 
 	t.Run("whose message is turned away on its way", func(t *testing.T) {
