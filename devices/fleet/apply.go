@@ -14,6 +14,7 @@ import (
 	"edgefleet/devices"
 	"edgefleet/devices/baseline"
 	"edgefleet/devices/sshhost"
+	"edgefleet/devices/sunspec"
 )
 
 // ActionWriteSettings is the Action of a Change that writes a baseline.
@@ -30,9 +31,10 @@ const (
 
 // within bounds a write of these settings. On a host it is as long as the
 // validations, restarts and health checks of the profile may take, putting back
-// included: a write that is cut off there is one that a person has to look at.
+// included, and on a SunSpec device as long as it may take to adopt its curves:
+// a write that is cut off there is one that a person has to look at.
 func within(todo []devices.Setting) time.Duration {
-	return min(max(writeWithin, sshhost.WriteWithin(todo)), writeWithinMost)
+	return min(max(writeWithin, sshhost.WriteWithin(todo), sunspec.WriteWithin(todo)), writeWithinMost)
 }
 
 // ApplyReport says what was changed. Got of a change is the value before.
