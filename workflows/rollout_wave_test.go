@@ -1,203 +1,20 @@
 package workflows
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"edgefleet/workflows/contract"
 )
-
-// rolloutWorld is a world in which a rollout of some devices is under way; the
-// store is a map of what became of each.
-type rolloutWorld struct {
-	*world
-	refs  []contract.RolloutRef
-	waves map[string]int
-	ended map[string]contract.DeviceVerdict
-	// roll says what becomes of a device; nil is healthy.
-	roll func(in contract.RollOutDeviceInput) (contract.DeviceVerdict, error)
-	// look says what a check finds; nil is healthy.
-	look func(id string) contract.DeviceVerdict
-	// opening says how a calendar stands.
-	opening func(name string) contract.Opening
-	metric  func() (contract.MetricVerdict, error)
-	notes   []contract.NoteRolloutInput
-	begun   contract.BegunRollout
-	// order is in which the devices had their turn.
-	order []string
-}
-
-func newRolloutWorld(t *testing.T, n int) *rolloutWorld {
-	r := &rolloutWorld{world: newWorld(t), waves: map[string]int{}, ended: map[string]contract.DeviceVerdict{}}
-	for _, d := range someRefs(n) {
-		r.refs = append(r.refs, contract.RolloutRef{DeviceRef: d})
-		r.waves[d.ID] = 1
-	}
-	slices.SortFunc(r.refs, func(x, y contract.RolloutRef) int { return strings.Compare(x.ID, y.ID) })
-	r.begun = contract.BegunRollout{RolloutID: "0123456789ab", PlanHash: strings.Repeat("0123456789ab", 6)[:64], Baseline: "feeders", Version: "2",
-		Requester: "operator:kim", Strategy: contract.RolloutStrategy{}.WithDefaults(), Waves: []contract.PlanWave{{Number: 1, Name: "100%", Devices: n}}}
-	serve(r.world, contract.ActivityRolloutLeft, r.left)
-	serveOrFail(r.world, contract.ActivityRollOutDevice, func(in contract.RollOutDeviceInput) (contract.DeviceVerdict, error) {
-		v, err := contract.DeviceVerdict{DeviceID: in.DeviceID, State: contract.DeviceHealthy}, error(nil)
-		if r.roll != nil {
-			v, err = r.roll(in)
-		}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.order = append(r.order, in.DeviceID)
-		if err == nil && v.State != contract.DeviceNotInTime {
-			r.ended[in.DeviceID] = v
-		}
-		return v, err
-	})
-	serve(r.world, contract.ActivitySettleDevice, func(in contract.SettleDeviceInput) any {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if v, ok := r.ended[in.DeviceID]; ok {
-			return v
-		}
-		v := contract.DeviceVerdict{DeviceID: in.DeviceID, State: in.State, Reason: in.Reason, Detail: in.Detail}
-		r.ended[in.DeviceID] = v
-		return v
-	})
-	serve(r.world, contract.ActivityCheckRollout, func(in contract.CheckRolloutInput) any {
-		out := contract.CheckRolloutResult{}
-		for _, id := range in.IDs {
-			v := contract.DeviceVerdict{DeviceID: id, State: contract.DeviceHealthy}
-			if r.look != nil {
-				v = r.look(id)
-			}
-			r.mu.Lock()
-			r.ended[id] = v
-			r.mu.Unlock()
-			out.Verdicts = append(out.Verdicts, v)
-		}
-		return out
-	})
-	serve(r.world, contract.ActivityRolloutTally, func(contract.RolloutTallyInput) any { return r.tally() })
-	serve(r.world, contract.ActivityRolloutCalendar, func(in contract.CalendarInput) any {
-		out := contract.CalendarResult{}
-		for _, name := range in.Calendars {
-			out.Openings = append(out.Openings, r.opening(name))
-		}
-		return out
-	})
-	serveOrFail(r.world, contract.ActivityCheckMetric, func(contract.CheckMetricInput) (contract.MetricVerdict, error) { return r.metric() })
-	serve(r.world, contract.ActivityNoteRollout, func(in contract.NoteRolloutInput) any {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.notes = append(r.notes, in)
-		return true
-	})
-	serve(r.world, contract.ActivityBeginRollout, func(contract.BeginRolloutInput) any { return r.begun })
-	serve(r.world, contract.ActivityTryAgain, func(in contract.TryAgainInput) any {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		n := 0
-		for id, v := range r.ended {
-			if v.State != contract.DeviceHealthy && (len(in.Devices) == 0 || slices.Contains(in.Devices, id)) {
-				delete(r.ended, id)
-				n++
-			}
-		}
-		return contract.TryAgainResult{Devices: n}
-	})
-	serve(r.world, contract.ActivityRollbackLeft, func(contract.RolloutLeftInput) any {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		out := contract.RolloutLeft{}
-		for _, d := range r.refs {
-			if v, ok := r.ended[d.ID]; ok && v.State != contract.DeviceBack {
-				out.Devices = append(out.Devices, d)
-			}
-		}
-		return out
-	})
-	serve(r.world, contract.ActivityRollBackDevice, func(in contract.RollBackDeviceInput) any {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		v := contract.DeviceVerdict{DeviceID: in.DeviceID, State: contract.DeviceBack}
-		r.ended[in.DeviceID] = v
-		return v
-	})
-	return r
-}
-
-func serveOrFail[In, Out any](w *world, name string, answer func(In) (Out, error)) {
-	w.env.RegisterActivityWithOptions(func(_ context.Context, in In) (Out, error) {
-		w.mu.Lock()
-		w.attempts[name]++
-		w.calls = append(w.calls, call{name: name, input: in})
-		w.mu.Unlock()
-		return answer(in)
-	}, activity.RegisterOptions{Name: name})
-}
-
-func (r *rolloutWorld) left(in contract.RolloutLeftInput) any {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	out := contract.RolloutLeft{Devices: []contract.RolloutRef{}}
-	for _, d := range r.refs {
-		v, ended := r.ended[d.ID]
-		healthy := ended && (v.State == contract.DeviceHealthy || v.State == contract.DeviceAlready || v.Reason == "looked")
-		if d.ID <= in.After || r.waves[d.ID] > in.UpTo || in.Healthy != ended || in.Healthy && (!healthy || r.waves[d.ID] != in.UpTo) {
-			continue
-		}
-		if len(out.Devices) == in.Limit {
-			out.Next = out.Devices[in.Limit-1].ID
-			break
-		}
-		out.Devices = append(out.Devices, d)
-	}
-	return out
-}
-
-func (r *rolloutWorld) tally() contract.RolloutTally {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	byWave := map[int]*contract.WaveTally{}
-	out := contract.RolloutTally{}
-	for _, w := range r.begun.Waves {
-		byWave[w.Number] = &contract.WaveTally{Wave: w.Number}
-	}
-	for id, v := range r.ended {
-		byWave[r.waves[id]].Count(v.State, v.Unsafe)
-	}
-	for _, w := range r.begun.Waves {
-		out.Waves = append(out.Waves, *byWave[w.Number])
-	}
-	return out
-}
-
-func (r *rolloutWorld) waveInput() contract.RolloutWaveInput {
-	return contract.RolloutWaveInput{RolloutID: r.begun.RolloutID, PlanHash: r.begun.PlanHash, Wave: r.begun.Waves[0], Strategy: r.begun.Strategy,
-		Actor: contract.Actor{Kind: contract.ActorOperator, Name: "kim"}, Reason: "spring", Total: len(r.refs)}
-}
-
-// wave runs the workflow of a wave to its end.
-func (r *rolloutWorld) wave(in contract.RolloutWaveInput) (contract.WaveProgress, error) {
-	r.t.Helper()
-	r.env.ExecuteWorkflow(contract.WorkflowRolloutWave, in)
-	require.True(r.t, r.env.IsWorkflowCompleted())
-	var out contract.WaveProgress
-	if err := r.env.GetWorkflowError(); err != nil {
-		return out, err
-	}
-	require.NoError(r.t, r.env.GetWorkflowResult(&out))
-	return out, nil
-}
 
 func TestAWaveGivesEveryDeviceItsTurnOnce(t *testing.T) {
 	r := newRolloutWorld(t, 1203)
@@ -220,36 +37,18 @@ func TestAWaveHoldsItsBounds(t *testing.T) {
 	in := r.waveInput()
 	in.Strategy.Bounds = contract.Bounds{PerSite: 2, PerRegion: 3, Total: 5}
 	running, most := map[string]int{}, map[string]int{}
-	r.roll = func(in contract.RollOutDeviceInput) (contract.DeviceVerdict, error) {
-		i := slices.IndexFunc(r.refs, func(d contract.RolloutRef) bool { return d.ID == in.DeviceID })
-		keys := []string{"site " + r.refs[i].Site, "region " + r.refs[i].Region, "all"}
-		r.mu.Lock()
-		for _, k := range keys {
-			running[k]++
+	r.slowly(func(d contract.RolloutRef, one int) {
+		for _, k := range []string{"site " + d.Site, "region " + d.Region, "all"} {
+			running[k] += one
 			most[k] = max(most[k], running[k])
 		}
-		r.mu.Unlock()
-		time.Sleep(time.Millisecond)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		for _, k := range keys {
-			running[k]--
-		}
-		return contract.DeviceVerdict{DeviceID: in.DeviceID, State: contract.DeviceHealthy}, nil
-	}
+	})
 	_, err := r.wave(in)
 	require.NoError(t, err)
-	require.Equal(t, map[string]int{"site s0": 2, "site s1": 2, "site s2": 2, "region north": 3, "region south": 3, "all": 5}, atMost(most, map[string]int{
-		"site s0": 2, "site s1": 2, "site s2": 2, "region north": 3, "region south": 3, "all": 5}))
-}
-
-// atMost is the bound where the value keeps it, and the value where not.
-func atMost(got, bounds map[string]int) map[string]int {
-	out := map[string]int{}
-	for k, bound := range bounds {
-		out[k] = max(got[k], bound)
+	for k, bound := range map[string]int{"site s0": 2, "site s1": 2, "site s2": 2, "region north": 3, "region south": 3} {
+		require.LessOrEqual(t, most[k], bound, k)
 	}
-	return out
+	require.Equal(t, 5, most["all"], "what there is room for is in work")
 }
 
 func bad(state string, unsafe bool) func(contract.RollOutDeviceInput) (contract.DeviceVerdict, error) {
