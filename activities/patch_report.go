@@ -24,7 +24,7 @@ func (a *Activities) askPatchReport(ctx context.Context, q contract.PatchQuery) 
 	f, now := a.deps.Operator().Fleet(), time.Now()
 	out := contract.PatchPage{Devices: []contract.PatchStatus{}}
 	for _, d := range list {
-		row := patchStatus(f, d, now)
+		row := PatchStatus(f, d, now)
 		if q.Site != "" && q.Site != row.Site || q.Region != "" && q.Region != row.Region || q.Owed && row.State != contract.PatchOwed {
 			continue
 		}
@@ -43,9 +43,10 @@ func (a *Activities) askPatchReport(ctx context.Context, q contract.PatchQuery) 
 	return out, nil
 }
 
-// patchStatus says which patches a device lacks. A version that is not known, or
-// cannot be compared, is no reason to believe that it lacks none.
-func patchStatus(f *fleetdir.Fleet, d store.PatchedDevice, now time.Time) contract.PatchStatus {
+// PatchStatus says which patches of a fleet a device lacks at a time. A version
+// that is not known, or cannot be compared, is no reason to believe that it lacks
+// none. The report of patches is made of it, and the metric.
+func PatchStatus(f *fleetdir.Fleet, d store.PatchedDevice, now time.Time) contract.PatchStatus {
 	row := contract.PatchStatus{DeviceID: d.DeviceID, Site: d.Site, Region: d.Region, Profile: d.Profile,
 		Version: d.Version, SeenAt: d.SeenAt, State: contract.PatchNone}
 	declared, _, err := f.Device(d.DeviceID)

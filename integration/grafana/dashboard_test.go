@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -27,8 +28,10 @@ import (
 
 	"edgefleet/dev/app"
 	"edgefleet/dev/monitor"
+	"edgefleet/dev/simfleet"
 	"edgefleet/dev/stack"
 	"edgefleet/dev/tools/toolchain"
+	"edgefleet/devices/fleetdir"
 	"edgefleet/devices/sim"
 	"edgefleet/integration/grafana"
 	"edgefleet/integration/prometheus"
@@ -136,16 +139,29 @@ func running(t *testing.T) *stack.Stack {
 	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
-	const anyPort, devices = "127.0.0.1:0", 1
+	// Of four Modbus devices the last is a controller, for which a patch is
+	// declared. Nothing is installed, so that it needs no artifact.
+	const anyPort, devices, controller = "127.0.0.1:0", 4, "edge-004"
+	mix := simfleet.Mix{Modbus: 100}
 	dir := t.TempDir()
+	declared := filepath.Join(dir, "fleet", fleetdir.PatchesDir)
+	require.NoError(t, os.MkdirAll(declared, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(declared, "plc.yaml"), []byte("name: plc-9.0.0\nprofile: register-plc\nversion: 9.0.0\nfile: plc.pkg\n"+
+		"sha256: "+strings.Repeat("a", 64)+"\nsize: 1\nreleased: 2026-01-01\n"), 0o600))
 	s := stack.New(stack.Options{
 		DataDir: dir, Devices: devices, NoUI: true,
 		Prometheus: toolchain.ForTest(t, "prometheus"), Alertmanager: toolchain.ForTest(t, "alertmanager"),
 		TemporalAddr: anyPort, UIAddr: anyPort, PrometheusAddr: anyPort, AlertmanagerAddr: anyPort, BridgeAddr: anyPort, WorkerAddr: anyPort,
-		Exe: exe, FleetArgs: []string{"simulate", "--data-dir", dir, "--devices", strconv.Itoa(devices)}, Pending: time.Second,
+		Exe: exe, FleetArgs: []string{"simulate", "--data-dir", dir, "--devices", strconv.Itoa(devices), "--mix", mix.String()}, Mix: mix, Pending: time.Second,
 	})
 	require.NoError(t, s.Start(t.Context()))
 	t.Cleanup(func() { require.NoError(t, s.Stop()) })
+	// What a device in service owes stands on the worker's page.
+	onboarding, err := s.Conn().Client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{
+		ID: contract.OnboardID("test"), TaskQueue: contract.TaskQueue, WorkflowExecutionTimeout: time.Minute,
+	}, contract.WorkflowOnboard, contract.OnboardInput{Selection: contract.Selection{IDs: []string{controller}}, Reason: "a test"})
+	require.NoError(t, err)
+	require.NoError(t, onboarding.Get(t.Context(), nil))
 	// Drift stands on the worker's page once somebody has looked for it.
 	scan, err := s.Conn().Client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{
 		ID: contract.DriftScanID("test"), TaskQueue: contract.TaskQueue, WorkflowExecutionTimeout: time.Minute,

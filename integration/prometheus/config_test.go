@@ -28,7 +28,7 @@ func TestPrometheusAcceptsTheRules(t *testing.T) {
 }
 
 func TestTheRulesFireWhenTheyShould(t *testing.T) {
-	for _, file := range []string{"rules_test.yml", "drift_test.yml", "slo_test.yml"} {
+	for _, file := range []string{"rules_test.yml", "drift_test.yml", "patch_test.yml", "slo_test.yml"} {
 		promtool(t, "test", "rules", filepath.Join("testdata", file))
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"edgefleet/workflows/contract"
 )
 
 func (f *frontend) DescribeTaskQueue(_ context.Context, r *workflowservice.DescribeTaskQueueRequest) (*workflowservice.DescribeTaskQueueResponse, error) {
@@ -108,4 +110,20 @@ func TestWorkflowsInFlightAreCountedByType(t *testing.T) {
 	_, body := fetch(t, started(t, options(t, temporal)), "/metrics")
 	require.Contains(t, body, `edgefleet_workflows_running{type="rollout"} 3`+"\n")
 	require.Contains(t, body, `edgefleet_workflows_running{type="remediate"} 0`+"\n")
+}
+
+// A type that nobody counts is one of which nobody sees that it hangs.
+func TestEveryWorkflowThatTheWorkerRegistersIsCounted(t *testing.T) {
+	_, temporal := newFrontend(t)
+	_, body := fetch(t, started(t, options(t, temporal)), "/metrics")
+	readme := read(t, "../README.md")
+	line := readme[strings.Index(readme, "| `edgefleet_workflows_running` |"):]
+	line, _, _ = strings.Cut(line, "\n")
+	types := workflowTypes()
+	require.Contains(t, types, contract.WorkflowPatch)
+	for _, workflow := range types {
+		require.Contains(t, body, `edgefleet_workflows_running{type="`+shortType(workflow)+`"}`)
+		require.Contains(t, line, "`"+shortType(workflow)+"`", "the reference names every type")
+	}
+	require.Equal(t, len(types), strings.Count(body, "\nedgefleet_workflows_running{"))
 }

@@ -187,6 +187,7 @@ func (w *Worker) start(ctx context.Context) error {
 		Closed: w.closed, WebURL: w.opts.WebURL, Logger: w.opts.Logger, Registerer: w.opts.Registerer,
 	})
 	newEvidenceMetrics(w.store, w.opts.Logger, w.opts.Registerer)
+	newPatchMetrics(w.store.Versions, func() *fleetdir.Fleet { return w.now.Load().declared() }, w.opts.Logger, w.opts.Registerer)
 	newRunningMetrics(w.conn, w.opts.Logger, w.opts.Registerer)
 	newQueueMetrics(w.conn, w.declaredRegions, w.opts.Logger, w.opts.Registerer)
 	w.startMeter()
