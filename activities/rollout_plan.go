@@ -77,7 +77,7 @@ func (a *Activities) beginPlan(ctx context.Context, in contract.PlanRolloutInput
 	return contract.BegunPlan{PlanID: plan.PlanID, Kind: plan.Kind, Baseline: of.name, Version: of.version, Revision: plan.Revision, Devices: len(rows), Batches: batches}, nil
 }
 
-var errOtherRevision = permanent(contract.ErrConfig, errors.New("the fleet directory was changed while it was planned; plan again"))
+var errOtherRevision = permanent(contract.ErrFleetChanged, errors.New("the fleet directory was changed while it was planned; plan again"))
 
 // planBatches cuts devices into batches of one region. A batch has several
 // sites or is a part of one, so that batches of different groups share none.

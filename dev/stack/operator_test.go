@@ -84,11 +84,11 @@ func TestTheCommandLineDrivesAFleet(t *testing.T) {
 			}
 			return nil
 		})
-		var listed []struct{ Name, Run, When string }
+		var listed []struct{ Name, Run, When, Note string }
 		until(t, patience, func() error {
 			// The list is of the visibility store, which comes after.
 			listed = nil
-			if err := json.Unmarshal([]byte(s.does("schedule", "list", "--output", "json")), &listed); err != nil || len(listed) != 1 {
+			if err := json.Unmarshal([]byte(s.does("schedule", "list", "--output", "json")), &listed); err != nil || len(listed) != 1 || !strings.Contains(listed[0].Note, "triggered") {
 				return errors.Join(err, errNotYet)
 			}
 			return nil
@@ -96,6 +96,7 @@ func TestTheCommandLineDrivesAFleet(t *testing.T) {
 		require.Equal(t, "nightly", listed[0].Name)
 		require.Equal(t, "drift-scan", listed[0].Run)
 		require.Equal(t, "mon-fri 03:30 Europe/Berlin", listed[0].When)
+		require.Regexp(t, `^before the shift; triggered by \S+ at \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ$`, listed[0].Note)
 		s.does("schedule", "pause", "nightly", "--note", "storm")
 		s.does("schedule", "resume", "nightly")
 		s.does("schedule", "delete", "nightly")

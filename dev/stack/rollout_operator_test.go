@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	sdkclient "go.temporal.io/sdk/client"
 
 	"edgefleet/dev/simfleet"
 	"edgefleet/devices/sim"
@@ -267,8 +268,13 @@ func (s *site) turnsBack(n int) {
 func (s *site) isRefused(n int) {
 	t := s.t
 	none := s.plans(s.proposed("feeder-standard.yaml", nil))
-	id, workflow := s.starts(none)
-	require.ErrorContains(t, s.temporal.GetWorkflow(t.Context(), workflow, "").Get(t.Context(), nil), "there is nothing to do")
+	s.refused(cli.ExitUsage, fmt.Sprintf("the plan changes no device, so there is nothing to start; left out are %d in sync", n),
+		"kim", "rollout", "start", "--plan", none.Hash)
+	id := contract.RolloutOf(none.Hash)
+	run, err := s.temporal.ExecuteWorkflow(t.Context(), sdkclient.StartWorkflowOptions{ID: contract.RolloutWorkflowID(id), TaskQueue: contract.TaskQueue},
+		contract.WorkflowRollout, contract.RolloutInput{PlanHash: none.Hash, Actor: contract.Actor{Kind: contract.ActorOperator, Name: "kim"}})
+	require.NoError(t, err)
+	require.ErrorContains(t, run.Get(t.Context(), nil), "there is nothing to do", "started past the command line, it is refused by the workers")
 	require.Equal(t, contract.RolloutFailed, s.status(id).State, "it does not run, and says so")
 
 	plan := s.plans(s.proposed("feeder-standard.yaml", map[string]string{"version": "6", "report_interval": "90"}), "--approve", "start")

@@ -107,6 +107,8 @@ func answered(question string, out contract.InspectResult) bool {
 		return out.Registry != nil
 	case contract.AskDriftReport:
 		return out.Evidence != nil
+	case contract.AskPatchReport:
+		return out.Patches != nil
 	case contract.AskRolloutPlan:
 		return out.RolloutPlan != nil
 	case contract.AskRolloutDevices:

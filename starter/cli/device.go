@@ -52,29 +52,17 @@ func (a *App) deviceList(c *cli.Context) error {
 
 // devices asks for a list until there is no more of it.
 func (a *App) devices(c *cli.Context, q contract.DeviceQuery) ([]contract.DeviceStatus, error) {
-	if err := checkTimeout(c); err != nil {
-		return nil, err
-	}
-	t, err := a.dial(c)
-	if err != nil {
-		return nil, err
-	}
-	defer t.Close()
-	list := []contract.DeviceStatus{}
-	for {
+	return askAll(a, c, func(after string) contract.InspectInput {
 		query := q
-		out, err := a.askOver(c.Context, t, contract.InspectInput{Question: contract.AskDeviceList, Device: &query}, c.Duration(flagTimeout))
-		if err != nil {
-			return nil, err
+		query.After = after
+		return contract.InspectInput{Question: contract.AskDeviceList, Device: &query}
+	}, func(out contract.InspectResult) (page []contract.DeviceStatus, next string) {
+		page = out.Devices
+		if n := len(page); n > 0 && page[n-1].More {
+			page[n-1].More, next = false, page[n-1].ID
 		}
-		page := out.Devices
-		list = append(list, page...)
-		if len(page) == 0 || !page[len(page)-1].More {
-			return list, nil
-		}
-		list[len(list)-1].More = false
-		q.After = page[len(page)-1].ID
-	}
+		return page, next
+	})
 }
 
 // deviceQuestion asks a question about the one device that the command names.

@@ -124,10 +124,10 @@ func noneEmpty(c *cli.Context, names ...string) error {
 
 // followScan shows how far a scan is until it ends, and then what it found.
 func (a *App) followScan(c *cli.Context, t Temporal, run client.WorkflowRun) error {
-	view := &scanView{waiting: waiting{app: a, began: time.Now()}, t: t, run: run}
+	view := &scanView{waiting: waiting{app: a, began: time.Now()}, line: progressLine{app: a}, t: t, run: run}
 	var result contract.DriftScanProgress
 	err := a.follow(c.Context, run, &result, view.look)
-	view.close()
+	view.line.close()
 	var timeout *temporal.TimeoutError
 	switch {
 	case c.Err() != nil:
@@ -153,15 +153,12 @@ func (a *App) followScan(c *cli.Context, t Temporal, run client.WorkflowRun) err
 	return nil
 }
 
-// scanView shows how far a scan is: on a terminal in one line that is written
-// over, elsewhere in a line now and then.
+// scanView shows how far a scan is.
 type scanView struct {
 	waiting
-	t     Temporal
-	run   client.WorkflowRun
-	said  string
-	since time.Time
-	drawn bool
+	line progressLine
+	t    Temporal
+	run  client.WorkflowRun
 }
 
 // look asks the newest run, whichever it is by now. That a query fails is not
@@ -180,29 +177,7 @@ func (v *scanView) look(ctx context.Context, last bool) {
 		v.still(func() string { return "still selecting devices…" })
 	case p.Total > 0:
 		v.told = true
-		v.show(p, last)
-	}
-}
-
-func (v *scanView) show(p contract.DriftScanProgress, last bool) {
-	o := v.app.opts
-	text := fmt.Sprintf("%d of %s, %d drifted, %d unreadable", p.Done(), plural(p.Total, "device"), p.Drifted, p.Unreadable)
-	if o.Terminal {
-		fmt.Fprintf(o.Err, "\r%s  %s\x1b[K", bar(p.Done(), p.Total), text)
-		v.drawn = true
-		return
-	}
-	if text == v.said || (!last && !v.since.IsZero() && time.Since(v.since) < o.Every) {
-		return
-	}
-	v.said, v.since = text, time.Now()
-	fmt.Fprintln(o.Err, text)
-}
-
-// close ends the line that was written over.
-func (v *scanView) close() {
-	if v.drawn {
-		fmt.Fprintln(v.app.opts.Err)
+		v.line.show(p.Done(), p.Total, fmt.Sprintf("%d of %s, %d drifted, %d unreadable", p.Done(), plural(p.Total, "device"), p.Drifted, p.Unreadable), last)
 	}
 }
 
@@ -276,22 +251,11 @@ func (a *App) driftReport(c *cli.Context) error {
 
 // evidence asks for the report until there is no more of it.
 func (a *App) evidence(c *cli.Context, q contract.EvidenceQuery) ([]contract.DeviceEvidence, error) {
-	t, err := a.dial(c)
-	if err != nil {
-		return nil, err
-	}
-	defer t.Close()
-	list := []contract.DeviceEvidence{}
-	for {
+	return askAll(a, c, func(after string) contract.InspectInput {
 		query := q
-		out, err := a.askOver(c.Context, t, contract.InspectInput{Question: contract.AskDriftReport, Evidence: &query}, c.Duration(flagTimeout))
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, out.Evidence.Devices...)
-		if out.Evidence.Next == "" {
-			return list, nil
-		}
-		q.After = out.Evidence.Next
-	}
+		query.After = after
+		return contract.InspectInput{Question: contract.AskDriftReport, Evidence: &query}
+	}, func(out contract.InspectResult) ([]contract.DeviceEvidence, string) {
+		return out.Evidence.Devices, out.Evidence.Next
+	})
 }

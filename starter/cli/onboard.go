@@ -197,7 +197,7 @@ func onboardingEnd(id string) ending {
 func (a *App) end(c *cli.Context, t Temporal, run client.WorkflowRun, result any, e ending) error {
 	view := a.newOnboardView(t, run)
 	err := a.follow(c.Context, run, result, view.look)
-	view.close()
+	view.line.close()
 	if c.Err() != nil {
 		return fmt.Errorf("interrupted; %s goes on; look at it again with: %s", run.GetID(), e.again)
 	}

@@ -25,19 +25,16 @@ func Terminal(f *os.File, getenv func(string) string) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// onboardView shows how far an onboarding is: on a terminal in one line that
-// is written over, elsewhere in a line now and then.
+// onboardView shows how far an onboarding is.
 type onboardView struct {
 	waiting
-	t     Temporal
-	run   client.WorkflowRun
-	said  string
-	since time.Time
-	drawn bool
+	line progressLine
+	t    Temporal
+	run  client.WorkflowRun
 }
 
 func (a *App) newOnboardView(t Temporal, run client.WorkflowRun) *onboardView {
-	return &onboardView{waiting: waiting{app: a, began: time.Now()}, t: t, run: run}
+	return &onboardView{waiting: waiting{app: a, began: time.Now()}, line: progressLine{app: a}, t: t, run: run}
 }
 
 // look asks the newest run, whichever it is by now. That a query fails is not
@@ -56,29 +53,7 @@ func (v *onboardView) look(ctx context.Context, last bool) {
 		v.still(func() string { return "still selecting devices…" })
 	case p.Total > 0:
 		v.told = true
-		v.show(p, last)
-	}
-}
-
-func (v *onboardView) show(p contract.OnboardProgress, last bool) {
-	o := v.app.opts
-	text := progressText(p, o.Clock())
-	if o.Terminal {
-		fmt.Fprintf(o.Err, "\r%s  %s\x1b[K", bar(p.Done+p.Failed, p.Total), text)
-		v.drawn = true
-		return
-	}
-	if text == v.said || (!last && !v.since.IsZero() && time.Since(v.since) < o.Every) {
-		return
-	}
-	v.said, v.since = text, time.Now()
-	fmt.Fprintln(o.Err, text)
-}
-
-// close ends the line that was written over.
-func (v *onboardView) close() {
-	if v.drawn {
-		fmt.Fprintln(v.app.opts.Err)
+		v.line.show(p.Done+p.Failed, p.Total, progressText(p, v.app.opts.Clock()), last)
 	}
 }
 

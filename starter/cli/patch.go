@@ -119,22 +119,11 @@ func exceptionText(d contract.PatchStatus) string {
 
 // patchStatus asks for the report until there is no more of it.
 func (a *App) patchStatus(c *cli.Context, q contract.PatchQuery) ([]contract.PatchStatus, error) {
-	t, err := a.dial(c)
-	if err != nil {
-		return nil, err
-	}
-	defer t.Close()
-	list := []contract.PatchStatus{}
-	for {
+	return askAll(a, c, func(after string) contract.InspectInput {
 		query := q
-		out, err := a.askOver(c.Context, t, contract.InspectInput{Question: contract.AskPatchReport, Patch: &query}, c.Duration(flagTimeout))
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, out.Patches.Devices...)
-		if out.Patches.Next == "" {
-			return list, nil
-		}
-		q.After = out.Patches.Next
-	}
+		query.After = after
+		return contract.InspectInput{Question: contract.AskPatchReport, Patch: &query}
+	}, func(out contract.InspectResult) ([]contract.PatchStatus, string) {
+		return out.Patches.Devices, out.Patches.Next
+	})
 }

@@ -119,13 +119,37 @@ func (a *App) rolloutPlan(c *cli.Context) error {
 	return a.makePlan(c, in, "plan the rollout of "+in.File)
 }
 
-// makePlan has the workers make a plan, and shows it.
+// planAttempts is how often a plan is made while the fleet directory changes
+// under it.
+const planAttempts = 2
+
+// makePlan has the workers make a plan, and shows it. A directory that changes
+// meanwhile is taken up once by itself, so that no pipeline has to be run again
+// for it; one that goes on changing is a person's to look at.
 func (a *App) makePlan(c *cli.Context, in contract.PlanRolloutInput, what string) error {
 	t, err := a.dial(c)
 	if err != nil {
 		return err
 	}
 	defer t.Close()
+	for attempt := 1; ; attempt++ {
+		hash, err := a.planOnce(c, t, in, what)
+		if attempt < planAttempts && errors.Is(err, errFleetChanged) {
+			fmt.Fprintln(a.opts.Err, "the fleet directory was changed while it was planned; planning once more…")
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		return a.showPlan(c, t, hash)
+	}
+}
+
+// errFleetChanged says that planning again helps.
+var errFleetChanged = errors.New("the fleet directory was changed again while it was planned; plan again when it stays as it is")
+
+// planOnce has the workers make a plan, and returns its hash.
+func (a *App) planOnce(c *cli.Context, t Temporal, in contract.PlanRolloutInput, what string) (hash string, err error) {
 	run, err := t.ExecuteWorkflow(c.Context, client.StartWorkflowOptions{
 		ID:                       contract.PlanRolloutID(a.opts.Nonce()),
 		TaskQueue:                contract.TaskQueue,
@@ -134,22 +158,25 @@ func (a *App) makePlan(c *cli.Context, in contract.PlanRolloutInput, what string
 		StaticSummary:            what + ": " + in.Reason,
 	}, contract.WorkflowPlanRollout, in)
 	if err != nil {
-		return explain(c.Context, err)
+		return "", explain(c.Context, err)
 	}
 	fmt.Fprintf(a.opts.Err, "started %s (run %s)\n", run.GetID(), run.GetRunID())
 	var out contract.PlanProgress
-	view := &planView{waiting: waiting{app: a, began: time.Now()}, t: t, run: run}
+	view := &planView{waiting: waiting{app: a, began: time.Now()}, line: progressLine{app: a}, t: t, run: run}
 	err = a.follow(c.Context, run, &out, view.look)
-	view.close()
+	view.line.close()
+	var app *temporal.ApplicationError
 	switch {
 	case c.Err() != nil:
-		return fmt.Errorf("interrupted; %s goes on, and its plan is going to be in: edgefleet rollout list", run.GetID())
+		return "", fmt.Errorf("interrupted; %s goes on, and its plan is going to be in: edgefleet rollout list", run.GetID())
+	case errors.As(err, &app) && app.Type() == contract.ErrFleetChanged:
+		return "", errFleetChanged
 	case err != nil:
-		return explain(c.Context, err)
+		return "", explain(c.Context, err)
 	case out.Plan == nil:
-		return errors.New("the worker gave no plan: it is of another version than this command line")
+		return "", errors.New("the worker gave no plan: it is of another version than this command line")
 	}
-	return a.showPlan(c, t, out.Plan.Hash)
+	return out.Plan.Hash, nil
 }
 
 // planInput is what the command line asks for, or why it cannot be asked.
@@ -191,10 +218,9 @@ func readBounded(file string, most int) (string, error) {
 // planView shows how far a planning is.
 type planView struct {
 	waiting
-	t     Temporal
-	run   client.WorkflowRun
-	said  string
-	drawn bool
+	line progressLine
+	t    Temporal
+	run  client.WorkflowRun
 }
 
 func (v *planView) look(ctx context.Context, last bool) {
@@ -211,21 +237,9 @@ func (v *planView) look(ctx context.Context, last bool) {
 		return
 	}
 	v.told = true
-	text := fmt.Sprintf("%d of %s looked at, %d would be changed", p.Looked, plural(p.Devices, "device"), p.Changing)
-	o := v.app.opts
-	switch {
-	case o.Terminal:
-		fmt.Fprintf(o.Err, "\r%s  %s\x1b[K", bar(p.Looked, p.Devices), text)
-		v.drawn = true
-	case text != v.said && last:
-		fmt.Fprintln(o.Err, text)
-	}
-	v.said = text
-}
-
-func (v *planView) close() {
-	if v.drawn {
-		fmt.Fprintln(v.app.opts.Err)
+	// Elsewhere than on a terminal only the end is worth a line: it is near.
+	if last || v.app.opts.Terminal {
+		v.line.show(p.Looked, p.Devices, fmt.Sprintf("%d of %s looked at, %d would be changed", p.Looked, plural(p.Devices, "device"), p.Changing), last)
 	}
 }
 
@@ -267,6 +281,17 @@ func (a *App) planOf(c *cli.Context, t Temporal, hash string, devices bool) (*co
 	}
 }
 
+// nothingToStart refuses a plan that changes no device, with how many were left
+// out for which reason.
+func nothingToStart(p contract.RolloutPlan) error {
+	why := make([]string, 0, len(p.Excluded))
+	for _, e := range p.Excluded {
+		why = append(why, fmt.Sprintf("%d %s", e.Devices, e.Reason))
+	}
+	return usagef("the plan changes no device, so there is nothing to start; left out are %s; why each of them is says: edgefleet rollout show %s --detail",
+		cmp.Or(strings.Join(why, ", "), "none"), p.Hash[:min(12, len(p.Hash))])
+}
+
 func (a *App) rolloutStart(c *cli.Context) error {
 	if err := firstError(noArgs(c), checkOutput(c), checkTimeout(c)); err != nil {
 		return err
@@ -282,6 +307,9 @@ func (a *App) rolloutStart(c *cli.Context) error {
 	plan, err := a.planOf(c, t, c.String("plan"), false)
 	if err != nil {
 		return err
+	}
+	if plan.RolloutPlan.Devices() == 0 {
+		return nothingToStart(plan.RolloutPlan)
 	}
 	id := contract.RolloutOf(plan.Hash)
 	run, err := t.ExecuteWorkflow(c.Context, client.StartWorkflowOptions{

@@ -109,6 +109,15 @@ func (v *rolloutView) look(ctx context.Context, last bool) {
 		}
 		return
 	}
+	v.last = p
+	if p.Total == 0 && !p.Over() {
+		// The workflow has not read its plan yet: 0 of 0 devices would look
+		// like a rollout that has nothing to do.
+		if !last {
+			v.still(func() string { return "still reading the plan…" })
+		}
+		return
+	}
 	v.told = true
 	var w *contract.WaveProgress
 	if p.WaveID != "" {
@@ -296,8 +305,8 @@ func (a *App) showRollout(c *cli.Context, p contract.RolloutProgress) error {
 		if p.ApproveBy != nil {
 			approve = stamp(*p.ApproveBy)
 		}
-		fields(w, "rollout", p.RolloutID, "baseline", p.Baseline+" "+p.Version, "plan", p.PlanHash, "state", p.State, "detail", p.Detail,
-			"approve until (UTC)", approve, "devices", fmt.Sprintf("%d of %d: %s", p.RolloutCounts.Ended(), p.Total, p.Words()),
+		fields(w, "rollout", p.RolloutID, "baseline", strings.TrimSpace(p.Baseline+" "+p.Version), "plan", p.PlanHash, "state", p.State, "detail", p.Detail,
+			"approve until (UTC)", approve, "devices", devicesText(p),
 			"began (UTC)", stamp(p.Began), "ended (UTC)", dashless(p.Ended))
 		rows := make([][]string, 0, len(p.Waves))
 		for _, wave := range p.Waves {
@@ -312,6 +321,14 @@ func (a *App) showRollout(c *cli.Context, p contract.RolloutProgress) error {
 		}
 		a.whatNext(p)
 	})
+}
+
+// devicesText counts the devices of a rollout, or is empty before it knows them.
+func devicesText(p contract.RolloutProgress) string {
+	if p.Total == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d: %s", p.RolloutCounts.Ended(), p.Total, p.Words())
 }
 
 // whatNext says what a person can do now, where something is waited for.

@@ -78,17 +78,14 @@ func (a *App) rolloutStatus(c *cli.Context) error {
 
 // rolloutDevices lists what became of the devices, until there is no more.
 func (a *App) rolloutDevices(c *cli.Context, t Temporal, id string) error {
-	list := []contract.RolloutDevice{}
-	for q := (contract.RolloutQuery{Plan: id, State: c.String("state")}); ; {
-		query := q
-		out, err := a.askOver(c.Context, t, contract.InspectInput{Question: contract.AskRolloutDevices, Rollout: &query}, c.Duration(flagTimeout))
-		if err != nil {
-			return err
-		}
-		list = append(list, out.RolloutDevices.Devices...)
-		if q.After = out.RolloutDevices.Next; q.After == "" {
-			break
-		}
+	list, err := allPages(a, c, t, func(after string) contract.InspectInput {
+		return contract.InspectInput{Question: contract.AskRolloutDevices,
+			Rollout: &contract.RolloutQuery{Plan: id, State: c.String("state"), After: after}}
+	}, func(out contract.InspectResult) ([]contract.RolloutDevice, string) {
+		return out.RolloutDevices.Devices, out.RolloutDevices.Next
+	})
+	if err != nil {
+		return err
 	}
 	return a.show(c, list, func(w io.Writer) {
 		rows := make([][]string, 0, len(list))

@@ -3,6 +3,7 @@ package cli_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,6 +33,8 @@ type rolling struct {
 	// rollouts, one after the other, and wave that of the wave.
 	result any
 	err    error
+	// fails are the errors of the first runs that are waited for.
+	fails  []error
 	looks  []contract.RolloutProgress
 	wave   *contract.WaveProgress
 	looked int
@@ -115,6 +118,11 @@ func (r *rollingRun) Get(ctx context.Context, into any) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+	if len(r.r.fails) > 0 {
+		err := r.r.fails[0]
+		r.r.fails = r.r.fails[1:]
+		return err
 	}
 	if r.r.err != nil {
 		return r.r.err
@@ -295,6 +303,74 @@ func TestAPlanThatCannotBeMadeIsRefused(t *testing.T) {
 	s := rolloutSession(t, &rolling{})
 	require.Equal(t, 2, s.run("rollout", "plan", "--baseline", "testdata/feeder.yaml", "--window", "mon 22:00 UTC"))
 	require.Contains(t, s.err.String(), "want DAYS FROM-TO ZONE")
+}
+
+func TestAPlanIsMadeOnceMoreWhenTheFleetDirectoryChangesUnderIt(t *testing.T) {
+	inFolder(t)
+	changed := appError(contract.ErrFleetChanged, "the fleet directory was changed while it was planned; plan again")
+	plan := func(r *rolling) (int, *session) {
+		r.result = contract.PlanProgress{Plan: &contract.RolloutPlan{Hash: planHash}}
+		s := rolloutSession(t, r)
+		nonces := 0
+		s.options.Nonce = func() string { nonces++; return fmt.Sprint(nonces) }
+		return s.run("rollout", "plan", "--baseline", "testdata/feeder.yaml"), s
+	}
+	r := &rolling{fails: []error{changed}}
+	code, s := plan(r)
+	require.Zero(t, code, s.err.String())
+	require.Contains(t, s.err.String(), "the fleet directory was changed while it was planned; planning once more…\n")
+	require.Len(t, r.started, 2)
+	require.Equal(t, r.started[0], r.started[1])
+	require.NotEqual(t, r.options[0].ID, r.options[1].ID, "the plan that does not hold keeps its ID")
+
+	r = &rolling{fails: []error{changed, changed}}
+	code, s = plan(r)
+	require.Equal(t, 1, code, "not for ever")
+	require.Contains(t, s.err.String(), "was changed again while it was planned; plan again when it stays as it is")
+	require.Len(t, r.started, 2)
+
+	r = &rolling{fails: []error{appError(contract.ErrConfig, "the patch is refused")}}
+	code, _ = plan(r)
+	require.Equal(t, 2, code)
+	require.Len(t, r.started, 1, "what is wrong with the input stays wrong")
+}
+
+func TestAPlanWithoutADeviceIsNotStarted(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		excluded []contract.ExcludedCount
+		says     string
+	}{
+		{"each reason is counted", []contract.ExcludedCount{{Reason: contract.ExcludedInSync, Devices: 3}, {Reason: contract.ExcludedUnreachable, Devices: 1}},
+			"the plan changes no device, so there is nothing to start; left out are 3 in sync, 1 unreachable; why each of them is says: edgefleet rollout show 0123456789ab --detail\n"},
+		{"without one", nil, "left out are none"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := &rolling{fakeTemporal: &fakeTemporal{answer: func(contract.InspectInput) (contract.InspectResult, error) {
+				return contract.InspectResult{RolloutPlan: &contract.RolloutPlanPage{RolloutPlan: contract.RolloutPlan{Hash: planHash, Excluded: c.excluded}}}, nil
+			}}}
+			s := rolloutSession(t, r)
+			require.Equal(t, 2, s.run("rollout", "start", "--plan", planHash))
+			require.Contains(t, s.err.String(), c.says)
+			require.Empty(t, r.started)
+		})
+	}
+}
+
+func TestNothingIsCountedBeforeTheRolloutKnowsItsDevices(t *testing.T) {
+	done := ended(standing(contract.RolloutDone, "3 healthy", contract.RolloutCounts{Healthy: 1}, contract.RolloutCounts{Healthy: 2}))
+	young := contract.RolloutProgress{PlanHash: planHash, State: contract.RolloutRunning, Began: at(0)}
+	for _, terminal := range []bool{false, true} {
+		s := rolloutSession(t, &rolling{result: done, looks: []contract.RolloutProgress{young, done}})
+		s.options.Terminal = terminal
+		require.Zero(t, s.run("rollout", "watch", "0123456789ab"))
+		require.NotContains(t, s.err.String(), "0 of 0")
+		require.NotContains(t, s.err.String(), "[--------------------]")
+	}
+	s := rolloutSession(t, &rolling{looks: []contract.RolloutProgress{young}})
+	require.Zero(t, s.run("rollout", "status", "0123456789ab"))
+	require.NotContains(t, s.out.String(), "0 of 0")
+	require.Contains(t, s.out.String(), "running")
 }
 
 func TestARolloutIsStartedAndFollowed(t *testing.T) {

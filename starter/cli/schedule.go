@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"time"
 
@@ -49,19 +51,19 @@ func (a *App) scheduleCommand() *cli.Command {
 				Action: a.scheduleCreate},
 			{Name: "list", Usage: "what is due when", Flags: []cli.Flag{outputFlag()}, Action: a.scheduleList},
 			{Name: "pause", Usage: "begin nothing more until it is resumed; what runs goes on", ArgsUsage: "NAME", Flags: []cli.Flag{note},
-				Action: a.onSchedule("paused", func(ctx context.Context, h client.ScheduleHandle, note string) error {
-					return h.Pause(ctx, client.SchedulePauseOptions{Note: note})
+				Action: a.onSchedule("paused", func(ctx context.Context, h client.ScheduleHandle, _ *client.ScheduleDescription, note string) error {
+					return h.Pause(ctx, client.SchedulePauseOptions{Note: cmp.Or(note, "paused by "+a.opts.User)})
 				})},
 			{Name: "resume", Usage: "go on with a paused schedule", ArgsUsage: "NAME", Flags: []cli.Flag{note},
-				Action: a.onSchedule("resumed", func(ctx context.Context, h client.ScheduleHandle, note string) error {
-					return h.Unpause(ctx, client.ScheduleUnpauseOptions{Note: note})
+				Action: a.onSchedule("resumed", func(ctx context.Context, h client.ScheduleHandle, _ *client.ScheduleDescription, note string) error {
+					return h.Unpause(ctx, client.ScheduleUnpauseOptions{Note: cmp.Or(note, "resumed by "+a.opts.User)})
 				})},
-			{Name: "trigger", Usage: "run it now, too", ArgsUsage: "NAME",
-				Action: a.onSchedule("triggered", func(ctx context.Context, h client.ScheduleHandle, _ string) error {
-					return h.Trigger(ctx, client.ScheduleTriggerOptions{})
-				})},
+			{Name: "trigger", Usage: "run it now, too; the schedule's note keeps who did it", ArgsUsage: "NAME", Flags: []cli.Flag{note},
+				Action: a.onSchedule("triggered", a.triggerSchedule)},
 			{Name: "delete", Usage: "remove a schedule; what runs goes on", ArgsUsage: "NAME",
-				Action: a.onSchedule("deleted", func(ctx context.Context, h client.ScheduleHandle, _ string) error { return h.Delete(ctx) })},
+				Action: a.onSchedule("deleted", func(ctx context.Context, h client.ScheduleHandle, _ *client.ScheduleDescription, _ string) error {
+					return h.Delete(ctx)
+				})},
 		},
 	}
 }
@@ -168,8 +170,42 @@ func scheduleName(c *cli.Context) (string, error) {
 	return name, nil
 }
 
-// onSchedule does one thing to a schedule of ours.
-func (a *App) onSchedule(done string, do func(context.Context, client.ScheduleHandle, string) error) cli.ActionFunc {
+// triggeredNote is what triggering left at the end of a note before.
+var triggeredNote = regexp.MustCompile(`(^|; )triggered by .*$`)
+
+// triggerSchedule runs a schedule now, and has its note say who did that. What it
+// starts has no place for a name: Temporal takes nothing along from a trigger.
+// The note is written first, so that nothing is triggered without a name. Beside
+// what stood there before, because whoever wrote that has written it for a reason.
+func (a *App) triggerSchedule(ctx context.Context, h client.ScheduleHandle, d *client.ScheduleDescription, note string) error {
+	paused, before := false, ""
+	if s := d.Schedule.State; s != nil {
+		paused, before = s.Paused, triggeredNote.ReplaceAllString(s.Note, "")
+	}
+	text := fmt.Sprintf("triggered by %s at %sZ", oneLine(a.opts.User), stamp(a.opts.Clock()))
+	if note != "" {
+		text += ": " + note
+	}
+	if before != "" {
+		text = before + "; " + text
+	}
+	// Temporal has no way to write a note alone: it is one to being paused, or
+	// to not being, which stays as it is.
+	var err error
+	if paused {
+		err = h.Pause(ctx, client.SchedulePauseOptions{Note: text})
+	} else {
+		err = h.Unpause(ctx, client.ScheduleUnpauseOptions{Note: text})
+	}
+	if err != nil {
+		return err
+	}
+	return h.Trigger(ctx, client.ScheduleTriggerOptions{})
+}
+
+// onSchedule does one thing to a schedule of ours, which gets the note that the
+// operator gave.
+func (a *App) onSchedule(done string, do func(context.Context, client.ScheduleHandle, *client.ScheduleDescription, string) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		name, err := scheduleName(c)
 		if err != nil {
@@ -191,11 +227,7 @@ func (a *App) onSchedule(done string, do func(context.Context, client.ScheduleHa
 		if action, ok := described.Schedule.Action.(*client.ScheduleWorkflowAction); !ok || !isOurs(fmt.Sprint(action.Workflow)) {
 			return usagef("the schedule %s is none of edgefleet's", name)
 		}
-		note := c.String("note")
-		if note == "" {
-			note = done + " by " + a.opts.User
-		}
-		if err := do(c.Context, h, note); err != nil {
+		if err := do(c.Context, h, described, c.String("note")); err != nil {
 			return explain(c.Context, err)
 		}
 		fmt.Fprintf(a.opts.Err, "%s schedule %s\n", done, name)

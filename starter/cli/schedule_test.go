@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,6 +30,7 @@ type fakeSchedule struct {
 	of        *fakeSchedules
 	o         client.ScheduleOptions
 	triggered int
+	noteErr   error
 }
 
 var firstDue = time.Date(2026, 11, 24, 2, 30, 0, 0, time.UTC)
@@ -87,13 +89,17 @@ func (s *fakeSchedule) Describe(context.Context) (*client.ScheduleDescription, e
 }
 
 func (s *fakeSchedule) Pause(_ context.Context, o client.SchedulePauseOptions) error {
-	s.o.Paused, s.o.Note = true, o.Note
-	return nil
+	if s.noteErr == nil {
+		s.o.Paused, s.o.Note = true, o.Note
+	}
+	return s.noteErr
 }
 
 func (s *fakeSchedule) Unpause(_ context.Context, o client.ScheduleUnpauseOptions) error {
-	s.o.Paused, s.o.Note = false, o.Note
-	return nil
+	if s.noteErr == nil {
+		s.o.Paused, s.o.Note = false, o.Note
+	}
+	return s.noteErr
 }
 
 func (s *fakeSchedule) Trigger(context.Context, client.ScheduleTriggerOptions) error {
@@ -203,6 +209,33 @@ func TestSchedulesAreKept(t *testing.T) {
 	require.Equal(t, 1, kept.triggered)
 	require.Equal(t, cli.ExitDone, s.run("schedule", "delete", "nightly"))
 	require.Empty(t, f.schedules.kept)
+}
+
+func TestTheNoteOfAScheduleKeepsWhoHasTriggeredIt(t *testing.T) {
+	for _, paused := range []bool{false, true} {
+		o := nightly()
+		o.Paused = paused
+		f := withSchedule(o)
+		s := newSession(t, f)
+		kept := f.schedules.kept[0]
+		s.options.Clock = func() time.Time { return at(0) }
+		require.Equal(t, cli.ExitDone, s.run("schedule", "trigger", "nightly", "--note", "after the storm"), s.err.String())
+		require.Equal(t, "before the shift; triggered by kim at 2026-11-23 12:00:00Z: after the storm", kept.o.Note)
+		require.Equal(t, 1, kept.triggered)
+		require.Equal(t, paused, kept.o.Paused, "it is triggered, and stays as it is")
+
+		s.options.User = "bob"
+		s.options.Clock = func() time.Time { return at(60) }
+		require.Equal(t, cli.ExitDone, s.run("schedule", "trigger", "nightly"))
+		require.Equal(t, "before the shift; triggered by bob at 2026-11-23 12:01:00Z", kept.o.Note, "the note does not grow")
+
+		kept.o.Note, kept.noteErr = "", errors.New("Temporal is away")
+		require.Equal(t, cli.ExitFailed, s.run("schedule", "trigger", "nightly"))
+		require.Equal(t, 2, kept.triggered, "nothing is triggered without a name")
+		kept.noteErr = nil
+		require.Equal(t, cli.ExitDone, s.run("schedule", "trigger", "nightly"))
+		require.Equal(t, "triggered by bob at 2026-11-23 12:01:00Z", kept.o.Note)
+	}
 }
 
 func TestAScheduleOfOthersIsLeftAlone(t *testing.T) {

@@ -82,6 +82,9 @@ const (
 	ErrBudget = "runbook_budget"
 	// ErrNotHealthy says that the device was not healthy after the runbook.
 	ErrNotHealthy = "not_healthy"
+	// ErrFleetChanged says that the fleet directory was changed while it was
+	// planned with: what was planned does not hold, and planning again helps.
+	ErrFleetChanged = "fleet_changed"
 	// ErrNotFound says that what was asked for does not exist.
 	ErrNotFound = "not_found"
 )
