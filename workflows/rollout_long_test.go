@@ -53,6 +53,82 @@ func TestALongRolloutContinuesAsNewBetweenTwoWaves(t *testing.T) {
 	require.Equal(t, []string{"begun kim", "done kim"}, next.events())
 }
 
+func TestARolloutThatContinuesAsNewKeepsWhatWasApprovedAndAccepted(t *testing.T) {
+	r := newRolloutWorld(t, 12)
+	r.inWaves()
+	r.begun.Strategy.Approval = contract.RolloutApproval{Before: contract.ApproveStart, Within: time.Hour}
+	r.roll = func(in contract.RollOutDeviceInput) (contract.DeviceVerdict, error) {
+		if r.waves[in.DeviceID] == 1 {
+			return bad(contract.DeviceFailed, true)(in)
+		}
+		return contract.DeviceVerdict{DeviceID: in.DeviceID, State: contract.DeviceHealthy}, nil
+	}
+	r.tell(time.Minute, contract.UpdateRolloutApprove, contract.RolloutDecision{By: "bob", Approved: true, PlanHash: r.begun.PlanHash})
+	r.env.RegisterDelayedCallback(func() {
+		require.Equal(t, contract.RolloutPaused, r.now().State)
+		r.env.SetContinueAsNewSuggested(true)
+		r.env.UpdateWorkflow(contract.UpdateRolloutResume, "", &reply{}, by("bob"))
+	}, 2*time.Hour)
+	_, err := r.rollout()
+	in := goneOn[contract.RolloutInput](t, err)
+	require.Equal(t, 1, in.Resume.Approved)
+	require.Equal(t, 1, in.Resume.Accepted.Unsafe)
+
+	next := r.again(t)
+	next.roll = r.roll
+	next.env.ExecuteWorkflow(contract.WorkflowRollout, in)
+	require.NoError(t, next.env.GetWorkflowError())
+	var out contract.RolloutProgress
+	require.NoError(t, next.env.GetWorkflowResult(&out))
+	require.Equal(t, contract.RolloutDone, out.State, "%s: the device that is not healthy was accepted", out.Detail)
+	require.Equal(t, []int{11, 1}, []int{out.Healthy, out.Failed})
+}
+
+func TestAPausedRolloutThatContinuesAsNewStaysPaused(t *testing.T) {
+	r := newRolloutWorld(t, 12)
+	r.inWaves()
+	r.begun.Strategy.Checks.Soak = time.Hour
+	r.tell(time.Minute, contract.UpdateRolloutPause, by("bob"))
+	r.env.RegisterDelayedCallback(func() { r.env.SetContinueAsNewSuggested(true) }, 30*time.Minute)
+	_, err := r.rollout()
+	in := goneOn[contract.RolloutInput](t, err)
+	require.Equal(t, contract.VerdictHealthy, in.Resume.Progress.Waves[0].Verdict)
+
+	next := r.again(t)
+	in.Resume.Begun.Strategy.Checks.Soak = 0
+	next.env.RegisterDelayedCallback(func() { require.Len(t, next.order, 1, "nothing begins before somebody resumes it") }, 24*time.Hour)
+	resumed := next.tell(25*time.Hour, contract.UpdateRolloutResume, by("bob"))
+	next.env.ExecuteWorkflow(contract.WorkflowRollout, in)
+	require.NoError(t, next.env.GetWorkflowError())
+	require.NoError(t, resumed.refused)
+	require.Len(t, next.order, 12)
+}
+
+func TestAWaveThatContinuesAsNewKeepsWhatItWasToldAndWhatDidNotCount(t *testing.T) {
+	r := newRolloutWorld(t, 10)
+	for i := range r.refs {
+		r.refs[i].Calendar = "w0f"
+	}
+	opens := r.env.Now().Add(3 * time.Hour)
+	r.opening = func(name string) contract.Opening {
+		return contract.Opening{Calendar: name, Open: !r.env.Now().Before(opens), Opens: &opens}
+	}
+	in := r.waveInput()
+	in.Rate = 1
+	in.Strategy.WaveDeadline = time.Hour
+	signal := func(after time.Duration) {
+		r.env.RegisterDelayedCallback(func() { r.env.SignalWorkflow(contract.SignalRolloutControl, contract.RolloutControl{Paused: true}) }, after)
+	}
+	signal(3*time.Hour + 90*time.Second)
+	r.env.RegisterDelayedCallback(func() { r.env.SetContinueAsNewSuggested(true) }, 4*time.Hour)
+	signal(4*time.Hour + time.Second)
+	_, err := r.wave(in)
+	next := goneOn[contract.RolloutWaveInput](t, err)
+	require.True(t, next.Control.Paused)
+	require.Equal(t, 2, next.Resume.Progress.Healthy)
+	require.InDelta(t, 4*time.Hour-90*time.Second, next.Resume.Idle, float64(time.Minute), "without a window, and paused")
+}
+
 func TestARolloutThatContinuesAsNewKeepsWhatItWasTold(t *testing.T) {
 	for want, ends := range map[string]string{contract.RolloutAborting: contract.RolloutAborted, contract.RolloutRollingBack: contract.RolloutRolledBack} {
 		t.Run(want, func(t *testing.T) {
@@ -136,4 +212,29 @@ func TestALongRollbackContinuesAsNewWithWhatIsLeft(t *testing.T) {
 	require.Equal(t, 25, rest.attempts[contract.ActivityRollBackDevice], "each device is taken back once")
 	require.Len(t, rest.notes, 2)
 	require.Equal(t, contract.RolloutRolledBack, rest.notes[1].State)
+}
+
+func TestAWaveThatContinuesAsNewGoesOnWithItsChecks(t *testing.T) {
+	r := newRolloutWorld(t, 3)
+	r.metric = func() (contract.MetricVerdict, error) {
+		return contract.MetricVerdict{Verdict: contract.VerdictHealthy}, nil
+	}
+	in := r.waveInput()
+	in.Strategy.Checks = contract.RolloutChecks{Soak: time.Hour, Passes: 4, Every: time.Minute, Within: 10 * time.Minute, Metric: "vector(1)"}
+	began := r.env.Now()
+	r.env.RegisterDelayedCallback(func() { r.env.SetContinueAsNewSuggested(true) }, time.Hour+30*time.Second)
+	_, err := r.wave(in)
+	next := goneOn[contract.RolloutWaveInput](t, err)
+	require.Equal(t, 2, next.Resume.Passed)
+	require.True(t, began.Add(time.Hour+10*time.Minute).Equal(*next.Resume.CheckUntil), "the checks have their time once")
+
+	rest := r.again(t)
+	rest.metric = r.metric
+	began = rest.env.Now()
+	out, err := rest.wave(next)
+	require.NoError(t, err)
+	require.Equal(t, contract.VerdictHealthy, out.Verdict)
+	require.Len(t, inputs[contract.CheckMetricInput](rest.world, contract.ActivityCheckMetric), 2, "what had passed counts")
+	require.Less(t, rest.env.Now().Sub(began), 10*time.Minute, "it has soaked")
+	require.Len(t, rest.order, 3, "and no device has its turn again")
 }

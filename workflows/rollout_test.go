@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -225,6 +226,77 @@ func TestAnApprovalIsSomebodyElsesAndForThisPlan(t *testing.T) {
 	require.Error(t, late.refused)
 	require.Equal(t, contract.RolloutDone, out.State)
 	require.Contains(t, r.events(), "approved wave 2 (25%, 3 devices) bob")
+}
+
+func TestNeitherWhoMadeThePlanNorWhoStartedItApprovesIt(t *testing.T) {
+	r := newRolloutWorld(t, 12)
+	r.inWaves()
+	r.begun.Requester = "operator:kim"
+	r.begun.Strategy.Approval = contract.RolloutApproval{Before: contract.ApproveStart, Within: 24 * time.Hour}
+	in := r.input()
+	in.Actor.Name = "eve"
+	decide := func(by string, approved bool) *reply {
+		return r.tell(time.Hour, contract.UpdateRolloutApprove, contract.RolloutDecision{By: by, Approved: approved, PlanHash: r.begun.PlanHash, Note: "no"})
+	}
+	refused := map[string]*reply{}
+	for _, by := range []string{"kim", "Kim ", "eve", "EVE"} {
+		refused[by] = decide(by, true)
+	}
+	own := decide("eve", false)
+	r.env.ExecuteWorkflow(contract.WorkflowRollout, in)
+	require.NoError(t, r.env.GetWorkflowError())
+	for by, a := range refused {
+		require.ErrorContains(t, a.refused, by+" has asked for this rollout, so somebody else has to approve it")
+	}
+	require.NoError(t, own.refused, "anybody may say no")
+	var out contract.RolloutProgress
+	require.NoError(t, r.env.GetWorkflowResult(&out))
+	require.Equal(t, contract.RolloutRefused, out.State)
+	require.Empty(t, r.order)
+}
+
+func TestWhatIsApprovedBeforeWhat(t *testing.T) {
+	for _, c := range []struct {
+		before string
+		canary bool
+		gates  []string
+	}{
+		{contract.ApproveNothing, true, nil},
+		{contract.ApproveStart, true, []string{"the rollout"}},
+		{contract.ApproveFleet, true, []string{"wave 2 (25%, 3 devices)"}},
+		{contract.ApproveFleet, false, []string{"wave 1 (5%, 1 device)"}},
+		{contract.ApproveWaves, true, []string{"wave 1 (canary, 1 device)", "wave 2 (25%, 3 devices)", "wave 3 (100%, 8 devices)"}},
+	} {
+		t.Run(fmt.Sprintf("%s, canary %v", c.before, c.canary), func(t *testing.T) {
+			r := newRolloutWorld(t, 12)
+			r.inWaves()
+			if !c.canary {
+				r.begun.Waves[0].Name = "5%"
+			}
+			r.begun.Strategy.Approval = contract.RolloutApproval{Before: c.before, Within: 24 * time.Hour}
+			var gates []string
+			var approved, refused []*reply
+			for hour := range c.gates {
+				r.env.RegisterDelayedCallback(func() {
+					p := r.now()
+					gates = append(gates, p.Waiting)
+					require.Equal(t, p.RolloutCounts.Ended(), len(r.order), "nothing is in work")
+					yes, no := &reply{}, &reply{}
+					approved, refused = append(approved, yes), append(refused, no)
+					r.env.UpdateWorkflow(contract.UpdateRolloutApprove, "", yes, contract.RolloutDecision{By: "bob", Approved: true, PlanHash: p.PlanHash})
+					r.env.UpdateWorkflow(contract.UpdateRolloutApprove, "", no, contract.RolloutDecision{By: "eve", PlanHash: p.PlanHash})
+				}, time.Duration(hour+1)*time.Hour)
+			}
+			out, err := r.rollout()
+			require.NoError(t, err)
+			require.Equal(t, contract.RolloutDone, out.State, out.Detail)
+			require.Equal(t, c.gates, gates)
+			for i := range gates {
+				require.NoError(t, approved[i].refused)
+				require.ErrorContains(t, refused[i].refused, "the rollout waits for no approval", "bob has decided")
+			}
+		})
+	}
 }
 
 func TestARefusalAndNoAnswerEndARolloutCleanly(t *testing.T) {

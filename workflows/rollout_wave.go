@@ -104,6 +104,10 @@ func (w *wave) again(ctx workflow.Context, selector workflow.Selector) (contract
 		selector.Select(ctx)
 	}
 	next := w.in
+	if !w.idleSince.IsZero() {
+		// The time in which it could do nothing goes on in the next run.
+		w.idle += workflow.Now(ctx).Sub(w.idleSince)
+	}
 	w.state.Progress, w.state.Idle = w.progress, w.idle
 	next.Control, next.Resume = w.control, &w.state
 	return w.progress, workflow.NewContinueAsNewError(ctx, contract.WorkflowRolloutWave, next)
