@@ -148,7 +148,7 @@ func (a *Activities) drift(ctx context.Context, deviceID string) (contract.Drift
 	}
 	return contract.DriftReport{
 		DeviceID: deviceID, Baseline: found.Baseline, Version: found.Version,
-		Checked: found.Checked, Drifted: settingDrifts(found.Drifted),
+		Checked: found.Checked, Drifted: settingDrifts(found.Drifted), Ignored: found.Ignored,
 	}, nil
 }
 

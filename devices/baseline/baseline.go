@@ -22,10 +22,6 @@ type Baseline struct {
 	Part
 	// Sites and ByDevice are the overrides, by site and by device ID.
 	Sites, ByDevice map[string]Part
-	// Ignore names settings that the site changes by itself: they are neither
-	// compared nor written, and nothing here sets them.
-	Ignore []string
-
 	// refs are the names of devices and sites that the file mentions.
 	refs []reference
 	// templates are those that the file names, by their paths.
@@ -39,6 +35,9 @@ type Part struct {
 	Values map[string]any
 	// Settings are by the name of the setting. Curves are among them.
 	Settings map[string]Setting
+	// Ignore names settings that are changed by others there: they are neither
+	// compared nor written, unless a part that goes before this one sets them.
+	Ignore []string
 }
 
 // Setting is what one setting shall be.
@@ -149,6 +148,16 @@ func (b *Baseline) Check(inv *inventory.Inventory) ([]inventory.Device, strictya
 		return nil, problems
 	}
 	return selected, nil
+}
+
+// Ignored says which settings of the device are neither compared nor written,
+// whatever it was given before. It renders nothing.
+func (s *Set) Ignored(d inventory.Device) map[string]bool {
+	found := s.byDevice[d.ID]
+	if found.baseline == nil {
+		return nil
+	}
+	return found.baseline.ignored(found.device)
 }
 
 func sitesOf(inv *inventory.Inventory) map[string]bool {

@@ -16,8 +16,8 @@
 //	  reclose_enabled: on
 //	overrides:                         # a device's go before its site's
 //	  sites: {substation-7: {reclose_delay: 10}}
-//	  devices: {edge-001: {active_power_limit: 3000}}
-//	ignore: [timezone_offset]          # the site changes these by itself
+//	  devices: {edge-001: {active_power_limit: 3000}, edge-002: {ignore: [active_power_limit]}}
+//	ignore: [timezone_offset]          # others change these
 //
 // For Linux hosts, texts such as files are given as they are, as {content: ...},
 // or rendered from a template for each device (package template):
@@ -35,9 +35,13 @@
 //	curves:
 //	  705: {DeptRef: VAR_MAX_PCT, RspTms: 5, points: [[92, 44], [98, 0], [102, 0], [108, -44]]}
 //
-// An override has values, settings and curves as well, and may name settings
-// beside these words. It goes value by value and setting by setting: a template
-// of all devices sees the values of a device's site.
+// An override has values, settings, curves and ignore as well, and may name
+// settings beside these words. It goes value by value and setting by setting: a
+// template of all devices sees the values of a device's site.
+//
+// What is ignored is neither compared nor written. The last part that mentions a
+// setting counts: an override ignores what the file sets for all devices, and
+// sets what the file ignores.
 //
 // Without select, a baseline is for every device of its profile. At most one
 // baseline may select a device: two are a mistake and not a precedence.

@@ -37,20 +37,17 @@ func Parse(file string, data []byte, profiles map[string]*profile.Profile, templ
 	if !ok {
 		return nil, f.Problems()
 	}
-	r := &reader{f: f, templates: templates, setBy: map[string]int{},
-		b: &Baseline{File: file, Sites: map[string]Part{}, ByDevice: map[string]Part{}, templates: map[string]*template.Template{}}}
+	r := &reader{f: f, templates: templates, b: &Baseline{File: file, Sites: map[string]Part{}, ByDevice: map[string]Part{}, templates: map[string]*template.Template{}}}
 	r.head(root, profiles)
 	if m, ok := root.Mapping("select"); ok {
 		r.selects(m)
 	}
 	r.b.Part = r.part(root)
+	r.ignore(root, &r.b.Part)
 	if m, ok := root.Mapping("overrides"); ok {
 		r.overrides(m)
 	}
-	if n, ok := root.Get("ignore"); ok {
-		r.ignore(n)
-	}
-	if len(r.setBy) == 0 && len(f.Problems()) == 0 {
+	if !r.sets && len(f.Problems()) == 0 {
 		f.Add(root.Line, "the baseline sets nothing", "give at least one entry under settings")
 	}
 	if problems := append(f.Problems(), r.wrong...); len(problems) > 0 {
@@ -65,8 +62,8 @@ type reader struct {
 	templates Templates
 	// wrong is what is wrong in the templates that are named.
 	wrong strictyaml.Problems
-	// setBy has the line where each setting is set first, anywhere in the file.
-	setBy map[string]int
+	// sets says that anything is set, anywhere in the file.
+	sets bool
 }
 
 func (r *reader) head(root strictyaml.Map, profiles map[string]*profile.Profile) {
@@ -146,31 +143,36 @@ func (r *reader) overrides(m strictyaml.Map) {
 }
 
 // override reads a part whose settings may also stand beside the words values,
-// settings and curves.
+// settings, curves and ignore.
 func (r *reader) override(m strictyaml.Map) Part {
 	p := r.part(m)
 	if r.b.Profile == nil {
 		return p
 	}
 	for _, name := range m.Keys {
-		if name == valuesKey || name == settingsKey || name == curvesKey {
+		if name == valuesKey || name == settingsKey || name == curvesKey || name == ignoreKey {
 			continue
 		}
 		n, _ := m.Get(name)
 		if _, known := r.b.Profile.Setting(name); !known {
-			n.Add(fmt.Sprintf("%s has no setting %s", r.b.Profile.Name, strictyaml.Quote(name)), "use one of "+r.names()+", or values, settings and curves")
+			n.Add(fmt.Sprintf("%s has no setting %s", r.b.Profile.Name, strictyaml.Quote(name)), "use one of "+r.names()+", or values, settings, curves and ignore")
 			continue
 		}
 		r.setting(name, n, &p)
 	}
+	r.ignore(m, &p)
 	return p
 }
 
-// ignore reads the settings that are left alone. It goes last, because what is
-// set anywhere in the file cannot be ignored.
-func (r *reader) ignore(n strictyaml.Node) {
-	entries, ok := n.List()
+// ignore reads the settings that a part leaves alone. It goes last, because what
+// the part sets it cannot ignore.
+func (r *reader) ignore(m strictyaml.Map, into *Part) {
+	n, ok := m.Get(ignoreKey)
 	if !ok || r.b.Profile == nil {
+		return
+	}
+	entries, ok := n.List()
+	if !ok {
 		return
 	}
 	if len(entries) == 0 {
@@ -181,16 +183,16 @@ func (r *reader) ignore(n strictyaml.Node) {
 		if !ok {
 			continue
 		}
-		line, set := r.setBy[name]
+		own, set := into.Settings[name]
 		switch _, known := r.b.Profile.Setting(name); {
 		case !known:
 			e.Add(fmt.Sprintf("%s has no setting %s", r.b.Profile.Name, strictyaml.Quote(name)), "use one of "+r.names())
 		case set:
-			e.Add(fmt.Sprintf("%s is ignored, and set in line %d", name, line), "keep one of them")
-		case slices.Contains(r.b.Ignore, name):
+			e.Add(fmt.Sprintf("%s is ignored, and set in line %d", name, own.Line), "keep one of them")
+		case slices.Contains(into.Ignore, name):
 			e.Add(name+" stands here twice", "keep one of them")
 		default:
-			r.b.Ignore = append(r.b.Ignore, name)
+			into.Ignore = append(into.Ignore, name)
 		}
 	}
 }

@@ -131,9 +131,7 @@ func (r *reader) setting(name string, n strictyaml.Node, into *Part) {
 		into.Settings = map[string]Setting{}
 	}
 	into.Settings[name] = s
-	if _, set := r.setBy[name]; !set {
-		r.setBy[name] = s.Line
-	}
+	r.sets = true
 }
 
 // value reads a value in any of the forms that the point takes. Of a template

@@ -20,7 +20,8 @@ type Desired struct {
 	// Settings in the order of the profile's settings: on Modbus, that of
 	// their addresses.
 	Settings []devices.Setting
-	// Ignored names settings that are neither compared nor written.
+	// Ignored names settings that are neither compared nor written, in the
+	// order of the profile.
 	Ignored []string
 }
 
@@ -45,12 +46,17 @@ func (b *Baseline) For(d inventory.Device) (Desired, error) {
 		return Desired{}, fmt.Errorf("the baseline %s (%s) does not select %s; widen its select", b.Name, b.File, d.ID)
 	}
 	values, settings := b.Values, b.Settings
-	for _, over := range []Part{b.Sites[d.Site], b.ByDevice[d.ID]} {
+	for _, over := range b.parts(d)[1:] {
 		values, settings = merged(values, over.Values), merged(settings, over.Settings)
 	}
-	out := Desired{Baseline: b.Name, Version: b.Version, File: b.File, Ignored: b.Ignore, Settings: make([]devices.Setting, 0, len(settings))}
+	ignored := b.ignored(d)
+	out := Desired{Baseline: b.Name, Version: b.Version, File: b.File, Settings: make([]devices.Setting, 0, len(settings))}
 	data := template.Data{DeviceID: d.ID, Site: d.Site, Region: d.Region, Class: d.Class, Labels: d.Labels, Settings: values}
 	for _, pt := range b.Profile.Settings {
+		if ignored[pt.Name] {
+			out.Ignored = append(out.Ignored, pt.Name)
+			continue
+		}
 		s, set := settings[pt.Name]
 		if !set {
 			continue
@@ -65,6 +71,25 @@ func (b *Baseline) For(d inventory.Device) (Desired, error) {
 		out.Settings = append(out.Settings, devices.Setting{Point: pt, Value: value})
 	}
 	return out, nil
+}
+
+// parts are what holds for the device, each going before those in front of it.
+func (b *Baseline) parts(d inventory.Device) []Part {
+	return []Part{b.Part, b.Sites[d.Site], b.ByDevice[d.ID]}
+}
+
+// ignored are the settings that the last part which mentions them ignores.
+func (b *Baseline) ignored(d inventory.Device) map[string]bool {
+	out := map[string]bool{}
+	for _, p := range b.parts(d) {
+		for name := range p.Settings {
+			delete(out, name)
+		}
+		for _, name := range p.Ignore {
+			out[name] = true
+		}
+	}
+	return out
 }
 
 // merged is one mapping over another, and copies only where it has to.

@@ -15,24 +15,21 @@ const (
 	valuesKey   = "values"
 	settingsKey = "settings"
 	curvesKey   = "curves"
+	ignoreKey   = "ignore"
 )
 
 // Shape says what may stand in the file of a baseline. The reader and the JSON
 // Schema are made of it. Which settings there are, and what they take, is said
 // by the profile.
 func Shape() strictyaml.Shape {
-	name := func(doc string) strictyaml.Shape { return strictyaml.TextOf(doc) }
 	fields := []strictyaml.Field{
 		strictyaml.Need("name", strictyaml.Matching("Names the baseline: lower-case letters, digits and dashes", nameText)),
 		strictyaml.Need("version", strictyaml.TextOf("Any text; say another one with each change")),
 		strictyaml.Need("profile", strictyaml.TextOf("The profile of the devices that it is for")),
 		strictyaml.May("select", SelectShape("Which devices of the profile it is for: all of these have to match, a list is any of; every device, when it is left out")),
 	}
-	ignore := strictyaml.ListOf("Settings that the site changes by itself: neither compared nor written", name("A setting of the profile"))
-	ignore.Some, ignore.Unique = true, true
 	fields = append(fields, partFields()...)
 	fields = append(fields,
-		strictyaml.May("ignore", ignore),
 		strictyaml.May("overrides", strictyaml.MappingOf("What is different at some places; a device's go before its site's",
 			strictyaml.May("sites", strictyaml.PairsOf("By site", overrideShape())),
 			strictyaml.May("devices", strictyaml.PairsOf("By the ID of a device", overrideShape())))))
@@ -55,7 +52,8 @@ func SelectShape(doc string) strictyaml.Shape {
 		strictyaml.May("ids", anyOf("IDs of devices")))
 }
 
-// partFields are values, settings and curves, which overrides have as well.
+// partFields are values, settings, curves and what is ignored, which overrides
+// have as well.
 func partFields() []strictyaml.Field {
 	values := strictyaml.PairsOf("What templates name as .settings.NAME", strictyaml.AnythingOf("Any scalars, lists and mappings of these"))
 	values.Pattern = valueText
@@ -66,7 +64,14 @@ func partFields() []strictyaml.Field {
 		strictyaml.May(valuesKey, values),
 		strictyaml.May(settingsKey, strictyaml.PairsOf("By the name of the setting, in engineering units", settingShape())),
 		strictyaml.May(curvesKey, curves),
+		strictyaml.May(ignoreKey, ignoreShape()),
 	}
+}
+
+func ignoreShape() strictyaml.Shape {
+	ignore := strictyaml.ListOf("Settings that others change: neither compared nor written, whatever the baseline has for them above", strictyaml.TextOf("A setting of the profile"))
+	ignore.Some, ignore.Unique = true, true
+	return ignore
 }
 
 func rows() strictyaml.Shape {
@@ -92,5 +97,5 @@ func settingShape() strictyaml.Shape {
 // overrideShape also has the names of settings themselves, which only the
 // profile knows.
 func overrideShape() strictyaml.Shape {
-	return strictyaml.PairsOf("Names of settings; or values, settings and curves", strictyaml.AnythingOf(""))
+	return strictyaml.PairsOf("Names of settings; or values, settings, curves and ignore", strictyaml.AnythingOf(""))
 }

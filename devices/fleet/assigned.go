@@ -26,7 +26,9 @@ type Assignments interface {
 }
 
 // desired is what a device should have: what it was assigned, or else what the
-// fleet directory says, if that says anything.
+// fleet directory says, if that says anything. What the directory has the device
+// ignore counts at once, also of what it was assigned: nothing is written for
+// it, and what others change there is theirs.
 func (o *Operator) desired(ctx context.Context, d inventory.Device) (baseline.Desired, bool, error) {
 	if o.opts.Assigned == nil {
 		desired, ok := o.fleet.Baseline(d)
@@ -41,7 +43,27 @@ func (o *Operator) desired(ctx context.Context, d inventory.Device) (baseline.De
 		return desired, ok, nil
 	}
 	desired, err := o.DesiredOf(d.ID, a.Baseline, a.Version, a.Settings)
-	return desired, err == nil, err
+	if err != nil {
+		return baseline.Desired{}, false, err
+	}
+	return o.withoutIgnored(d, desired), true, nil
+}
+
+func (o *Operator) withoutIgnored(d inventory.Device, desired baseline.Desired) baseline.Desired {
+	ignored := o.fleet.Baselines.Ignored(d)
+	if len(ignored) == 0 {
+		return desired
+	}
+	all := desired.Settings
+	desired.Settings = nil
+	for _, s := range all {
+		if ignored[s.Point.Name] {
+			desired.Ignored = append(desired.Ignored, s.Point.Name)
+			continue
+		}
+		desired.Settings = append(desired.Settings, s)
+	}
+	return desired
 }
 
 // With is the operator with other assignments: those that a caller has asked

@@ -27,6 +27,9 @@ type DriftReport struct {
 	Checked int
 	// Drifted in the order of the baseline's settings.
 	Drifted []SettingDrift
+	// Ignored names the settings that the baseline leaves to others: they were
+	// not compared.
+	Ignored []string
 }
 
 // Drift compares a device with its baseline. A setting that cannot be read is
@@ -62,7 +65,7 @@ func (o *Operator) Drift(ctx context.Context, id string) (DriftReport, error) {
 }
 
 func (t texts) compare(id string, desired baseline.Desired, got []devices.Value) DriftReport {
-	report := DriftReport{DeviceID: id, Baseline: desired.Baseline, Version: desired.Version, Checked: len(desired.Settings)}
+	report := DriftReport{DeviceID: id, Baseline: desired.Baseline, Version: desired.Version, Checked: len(desired.Settings), Ignored: desired.Ignored}
 	for i, s := range desired.Settings {
 		if got[i] != s.Value {
 			report.Drifted = append(report.Drifted, t.drifted(s, got[i]))

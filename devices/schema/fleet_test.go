@@ -132,7 +132,7 @@ func TestTheSchemaRefusesEveryBadBaselineThatASchemaCan(t *testing.T) {
 	requireRefused(t, schema.Baseline(), "../baseline/testdata/bad", map[string][]string{
 		"the settings of the profile": {
 			"between-two-steps", "content-that-does-not-fit", "curves-of-another-model", "curves-on-another-profile", "curves-out-of-range",
-			"curves-row-of-three-numbers", "curves-text-that-is-no-table", "curves-unknown-setting", "ignore-unknown-setting", "not-a-number",
+			"curves-row-of-three-numbers", "curves-text-that-is-no-table", "curves-unknown-setting", "ignore-unknown-setting", "ignore-unknown-setting-in-an-override", "ignore-that-is-no-list-in-an-override", "not-a-number",
 			"not-in-the-enum", "out-of-range", "out-of-range-in-an-override", "override-neither-setting-nor-word",
 			"setting-that-only-does-something", "template-for-a-number", "text-that-needs-quotes", "unknown-profile", "unknown-setting",
 			"volatile-setting",
@@ -146,7 +146,7 @@ func TestTheSchemaRefusesEveryBadBaselineThatASchemaCan(t *testing.T) {
 			"template-unknown", "template-without-a-label", "template-without-a-value", "template-without-an-end",
 		},
 		"what stands elsewhere in the file": {
-			"curves-beside-the-same-setting", "ignore-what-an-override-sets", "ignore-what-is-set", "setting-twice-in-an-override", "sets-nothing",
+			"curves-beside-the-same-setting", "ignore-what-the-same-override-sets", "ignore-what-is-set", "setting-twice-in-an-override", "sets-nothing",
 		},
 		"what values templates can use": {"value-deeper-than-it-may-be", "value-empty", "value-not-a-number"},
 		"that an empty text is none":    {"empty-profile"},

@@ -34,10 +34,10 @@ func (a *App) driftDiff(w io.Writer, d *contract.DriftReport) {
 		fmt.Fprintf(w, "%s: no baseline selects this device, so there is nothing to compare\n", oneLine(d.DeviceID))
 		return
 	case len(d.Drifted) == 0:
-		fmt.Fprintf(w, "%s: in sync with %s (%d settings read)\n", oneLine(d.DeviceID), baselineName(d), d.Checked)
+		fmt.Fprintf(w, "%s: in sync with %s (%d settings read%s)\n", oneLine(d.DeviceID), baselineName(d), d.Checked, ignoredText(d))
 		return
 	}
-	fmt.Fprintf(w, "%s: %d of %d settings differ\n\n", oneLine(d.DeviceID), len(d.Drifted), d.Checked)
+	fmt.Fprintf(w, "%s: %d of %d settings differ%s\n\n", oneLine(d.DeviceID), len(d.Drifted), d.Checked, ignoredText(d))
 	a.colour(w, red, "--- want: "+baselineName(d))
 	a.colour(w, green, "+++ got:  "+oneLine(d.DeviceID))
 	for i, line := range diffLines(d.Drifted) {
@@ -46,6 +46,15 @@ func (a *App) driftDiff(w io.Writer, d *contract.DriftReport) {
 	for _, s := range d.Drifted {
 		a.fileDiff(w, s)
 	}
+}
+
+// ignoredText names the settings that were left to others, after what was said
+// of those that were compared.
+func ignoredText(d *contract.DriftReport) string {
+	if len(d.Ignored) == 0 {
+		return ""
+	}
+	return "; ignored: " + oneLine(strings.Join(d.Ignored, ", "))
 }
 
 // fileDiff shows how a file differs, below the digests by which it is known to.

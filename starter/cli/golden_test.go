@@ -52,6 +52,7 @@ type goldenCase struct {
 
 func TestQuestionsAreAnsweredAsTableAndJSON(t *testing.T) {
 	inSync := func(out *contract.InspectResult) { out.Drift.Drifted = nil }
+	ignoring := func(out *contract.InspectResult) { out.Drift.Ignored = []string{"reclose_delay", "active_power_limit"} }
 	dark := func(out *contract.InspectResult) {
 		out.Network = &contract.NetworkReport{DeviceID: "edge-003", Diagnosis: "edge-003 does not answer: the connection was refused.",
 			Verdicts: []contract.Verdict{{Check: "tcp connect", Result: "failed", Detail: "the connection was refused", Duration: 41000}}}
@@ -97,6 +98,7 @@ func TestQuestionsAreAnsweredAsTableAndJSON(t *testing.T) {
 		{"device-fingerprint-pinned", "device fingerprint gw-1", answering(gateway)},
 		{"device-fingerprint-differs", "device fingerprint gw-1", answering(swapped)},
 		{"device-drift-in-sync", "device drift edge-003", answering(inSync)},
+		{"device-drift-ignored", "device drift edge-003", answering(ignoring)},
 		{"device-drift-no-baseline", "device drift edge-003", answering(func(out *contract.InspectResult) {
 			out.Drift = &contract.DriftReport{DeviceID: "edge-003"}
 		})},

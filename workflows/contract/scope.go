@@ -100,6 +100,8 @@ type DriftReport struct {
 	Version  string         `json:"version"`
 	Checked  int            `json:"checked"`
 	Drifted  []SettingDrift `json:"drifted"`
+	// Ignored names the settings that the baseline leaves to others.
+	Ignored []string `json:"ignored,omitempty"`
 }
 
 // ApplyReport is the result of apply_baseline_config.

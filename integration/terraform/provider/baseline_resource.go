@@ -56,7 +56,7 @@ func (*baselineResource) Schema(_ context.Context, _ resource.SchemaRequest, res
 				"labels": schema.MapAttribute{Optional: true, ElementType: types.ListType{ElemType: types.StringType}, MarkdownDescription: "Any of these values, for each label."},
 			}},
 			"settings": schema.MapAttribute{Optional: true, ElementType: types.StringType, MarkdownDescription: "Values in engineering units. Files rendered from templates, and curves, stand in baselines of the fleet directory that no resource owns."},
-			"ignore":   list("Settings that the site changes by itself: neither compared nor written."),
+			"ignore":   list("Settings that others change: neither compared nor written, but for those of overrides."),
 			"overrides": schema.SingleNestedAttribute{Optional: true, MarkdownDescription: "What differs at a site, or on a device; a device's go before its site's. They have to be declared before: refer to their resources.", Attributes: map[string]schema.Attribute{
 				"sites":   schema.MapAttribute{Optional: true, ElementType: settings},
 				"devices": schema.MapAttribute{Optional: true, ElementType: settings},
