@@ -16,7 +16,7 @@
 //	  reclose_enabled: on
 //	overrides:                         # a device's go before its site's
 //	  sites: {substation-7: {reclose_delay: 10}}
-//	  devices: {edge-001: {active_power_limit: 3000}, edge-002: {ignore: [active_power_limit]}}
+//	  devices: {edge-001: {active_power_limit: 3000, ignore: [reclose_enabled]}}
 //	ignore: [timezone_offset]          # others change these
 //
 // For Linux hosts, texts such as files are given as they are, as {content: ...},

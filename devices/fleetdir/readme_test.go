@@ -31,7 +31,8 @@ func TestTheExamplesOfTheReferenceLoad(t *testing.T) {
 	require.Equal(t, "feeder-rtu", p.Name)
 	desired, ok := loaded.Baseline(d)
 	require.True(t, ok)
-	require.Len(t, desired.Settings, 5, "four settings, and the device's own limit")
+	require.Len(t, desired.Settings, 4, "three settings, and the device's own limit")
+	require.Equal(t, []string{"reclose_enabled"}, desired.Ignored)
 
 	gw, _, err := loaded.Device("gw-1")
 	require.NoError(t, err)
