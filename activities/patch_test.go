@@ -1,11 +1,14 @@
 package activities
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"edgefleet/devices/credentials"
 	"edgefleet/devices/sim/chassis"
 	"edgefleet/devices/sim/sshsim"
 	"edgefleet/internal/store"
@@ -92,6 +95,13 @@ func TestAPartnerThatIsNotWellOrInWorkKeepsADeviceFromItsTurn(t *testing.T) {
 	require.Zero(t, g.orders("gw-1", "install"))
 	_, err = g.store.LeaseOf(t.Context(), "gw-1")
 	require.ErrorIs(t, err, store.ErrNotFound, "who waits holds nothing")
+
+	secret := filepath.Join(g.secrets, "gateways", credentials.SSHPrivateKey)
+	require.NoError(t, os.Rename(secret, secret+".away"))
+	_, err = g.roll(env, rollout, "gw-1")
+	requireReason(t, err, contract.ErrLeaseHeld)
+	require.ErrorContains(t, err, "whether gw-2 is well could not be found out", "which is no reason to begin")
+	require.NoError(t, os.Rename(secret+".away", secret))
 
 	require.NoError(t, g.devices["gw-2"].Heal())
 	require.Eventually(t, func() bool {

@@ -96,6 +96,11 @@ func TestAnArtifactThatIsNotAsDeclaredOrSignedIsRefused(t *testing.T) {
 			says: "does not fit it"},
 		"a signature without end":  {change: func(s *shelf) { s.write("agent.pkg.minisig", make([]byte, 5000)) }, says: "more than 4096 bytes"},
 		"a file out of its folder": {change: func(s *shelf) { s.patch.File = "../secret" }, says: "leads out of its folder"},
+		"no regular file": {change: func(s *shelf) {
+			name := filepath.Join(s.dir, "patches/agent.pkg")
+			require.NoError(s.t, os.Remove(name))
+			require.NoError(s.t, os.Mkdir(name, 0o700))
+		}, says: "is not a regular file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newShelf(t)
@@ -140,12 +145,22 @@ func TestAnArtifactThatChangesIsCheckedAgain(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, got.Close())
 	}
+	other, private, err := minisign.GenerateKey(nil)
+	require.NoError(t, err)
+	for range 2 {
+		_, err = shelf.Open(s.dir, s.patch, []string{other.String()})
+		require.ErrorIs(t, err, patch.ErrRefused, "the fleet does not trust its key any more, and no refusal is taken for a check")
+	}
+	s.write("agent.pkg.minisig", sign(t, private, content))
+	_, err = shelf.Open(s.dir, s.patch, []string{s.key})
+	require.ErrorIs(t, err, patch.ErrRefused, "it has another signature now")
+	s.write("agent.pkg.minisig", sign(t, s.private, content))
 	changed := bytes.Clone(content)
 	changed[0] ^= 1
 	s.write("agent.pkg", changed)
 	later := time.Now().Add(time.Minute)
 	require.NoError(t, os.Chtimes(filepath.Join(s.dir, patch.Dir, "agent.pkg"), later, later))
-	_, err := shelf.Open(s.dir, s.patch, []string{s.key})
+	_, err = shelf.Open(s.dir, s.patch, []string{s.key})
 	require.ErrorIs(t, err, patch.ErrRefused)
 	s.write("agent.pkg", content)
 	_, err = shelf.Open(s.dir, s.patch, []string{"RWRYA0EvkHuu6S4Nsniw5dX0B4IoxgxDTrz1GFLaKrsRStNNh3cb14Hm"})
