@@ -2,12 +2,10 @@ package opcua
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
 
-	"github.com/gopcua/opcua/id"
 	"github.com/gopcua/opcua/ua"
 
 	"edgefleet/devices"
@@ -60,15 +58,8 @@ type installer struct {
 }
 
 const (
-	// uploadPart is what one Write carries.
-	uploadPart = 8 << 10
 	// uploadTries bounds how often an upload begins anew.
 	uploadTries = 3
-	// openForWriting is the mode of Open: write, and erase what is there.
-	openForWriting byte = 2 | 4
-	// pendingVersion selects the version that is to be installed next, of
-	// SoftwareVersionFileType.
-	pendingVersion int32 = 1
 	// lookEach is the longest pause between two looks at a state.
 	lookEach = 2 * time.Second
 )
@@ -302,190 +293,4 @@ func (f *fault) unless(status ua.StatusCode) *fault {
 		return nil
 	}
 	return f
-}
-
-// errOtherSession says that a file handle is worth nothing any more.
-var errOtherSession = errors.New("the session in which the file was opened is gone")
-
-// upload is one try at writing an artifact, in one session.
-type upload struct {
-	*installer
-	artifact devices.Artifact
-	progress func(done int64)
-
-	session  *session
-	transfer *ua.NodeID // the FileTransfer, or nil
-	node     *ua.NodeID
-	write    *ua.NodeID
-	handle   uint32
-}
-
-func (u *upload) run(ctx context.Context) error {
-	if err := u.change(ctx, "open the file", u.open); err != nil {
-		return err
-	}
-	hash := sha256.New()
-	for at := int64(0); at < u.artifact.Size; {
-		part := make([]byte, min(uploadPart, u.artifact.Size-at))
-		if n, err := u.artifact.Content.ReadAt(part, at); n < len(part) {
-			return fmt.Errorf("%s: read the artifact: %w", name(u.ep), err)
-		}
-		_, _ = hash.Write(part)
-		if err := u.change(ctx, "write the file", func(c call) *fault {
-			_, f := u.in(c, func() ([]variant, *fault) { return c.run(u.node, u.write, u.handle, part) })
-			return f
-		}); err != nil {
-			return err
-		}
-		at += int64(len(part))
-		if u.progress != nil {
-			u.progress(at)
-		}
-	}
-	if [32]byte(hash.Sum(nil)) != u.artifact.SHA256 {
-		// It is not committed: the server forgets it with the session.
-		return u.fail(devices.Rejected, "write the file", errors.New("the artifact was changed while it was sent"))
-	}
-	return u.change(ctx, "commit the file", func(c call) *fault {
-		_, f := u.in(c, func() ([]variant, *fault) {
-			if u.transfer != nil {
-				return c.invoke(u.transfer, "CloseAndCommit", u.handle)
-			}
-			return c.invoke(u.node, "Close", u.handle)
-		})
-		return f
-	})
-}
-
-// open opens the file, and keeps what the session knows it by.
-func (u *upload) open(c call) *fault {
-	u.session = c.session
-	var answer []variant
-	var f *fault
-	if u.how.Update != nil {
-		if u.transfer, f = c.need(u.update, "Loading", "FileTransfer"); f != nil {
-			return f
-		}
-		if answer, f = c.invoke(u.transfer, "GenerateFileForWrite", pendingVersion); f != nil {
-			return f
-		}
-		if len(answer) > 0 {
-			u.node, _ = answer[0].value.(*ua.NodeID)
-			answer = answer[1:]
-		}
-	} else {
-		nodes, f := c.resolve([]nodeRef{u.file})
-		if f != nil {
-			return f.onlyAsked()
-		}
-		u.node = nodes[0]
-		if answer, f = c.invoke(u.node, "Open", openForWriting); f != nil {
-			return f
-		}
-	}
-	handle, ok := uint32(0), len(answer) > 0 && u.node != nil
-	if ok {
-		handle, ok = answer[0].value.(uint32)
-	}
-	if !ok {
-		return &fault{kind: devices.Rejected, err: errors.New("the server opened a file, and does not say by which handle")}
-	}
-	u.handle = handle
-	if u.write, f = c.child(u.node, "Write"); f == nil && u.write == nil {
-		f = &fault{kind: devices.Unsupported, err: errors.New("the file cannot be written")}
-	}
-	return f
-}
-
-// in does something with the file's handle, if this is still its session.
-func (u *upload) in(c call, do func() ([]variant, *fault)) ([]variant, *fault) {
-	if c.session != u.session {
-		return nil, &fault{kind: devices.Unreachable, err: errOtherSession}
-	}
-	return do()
-}
-
-// child returns the component or property of that name, or nil.
-func (c call) child(of *ua.NodeID, browseName string) (*ua.NodeID, *fault) {
-	const most = 200
-	found, f := c.references(of, ua.BrowseDirectionForward, id.HierarchicalReferences, most)
-	if f != nil {
-		return nil, f.onlyAsked()
-	}
-	for _, r := range found {
-		if r.browse == browseName && !r.remote && r.uri == "" {
-			return r.id, nil
-		}
-	}
-	return nil, nil
-}
-
-// find returns what stands at a path of names below a node, or nil.
-func (c call) find(from nodeRef, path ...string) (*ua.NodeID, *fault) {
-	nodes, f := c.resolve([]nodeRef{from})
-	if f != nil {
-		return nil, f.onlyAsked()
-	}
-	at := nodes[0]
-	for _, step := range path {
-		if at, f = c.child(at, step); f != nil || at == nil {
-			return nil, f
-		}
-	}
-	return at, nil
-}
-
-// need is find for what has to be there.
-func (c call) need(from nodeRef, path ...string) (*ua.NodeID, *fault) {
-	at, f := c.find(from, path...)
-	if f == nil && at == nil {
-		f = &fault{kind: devices.Unsupported, err: fmt.Errorf("the server has no %v below %s", path, from.text)}
-	}
-	return at, f
-}
-
-// valueAt reads the variable at a path, and nothing where there is none.
-func (c call) valueAt(from nodeRef, path ...string) (variant, *fault) {
-	at, f := c.find(from, path...)
-	if f != nil || at == nil {
-		return variant{}, f
-	}
-	values, f := c.read([]*ua.NodeID{at}, ua.AttributeIDValue)
-	if f != nil {
-		return variant{}, f.onlyAsked()
-	}
-	if bad(values[0].status) {
-		return variant{}, nil
-	}
-	return values[0].variant, nil
-}
-
-// invoke calls the method of that name of an object.
-func (c call) invoke(object *ua.NodeID, method string, inputs ...any) ([]variant, *fault) {
-	node, f := c.child(object, method)
-	if f != nil {
-		return nil, f
-	}
-	if node == nil {
-		return nil, &fault{kind: devices.Unsupported, err: fmt.Errorf("the server has no method %s there", method)}
-	}
-	return c.run(object, node, inputs...)
-}
-
-// run calls a method once, with inputs in their exact types.
-func (c call) run(object, method *ua.NodeID, inputs ...any) ([]variant, *fault) {
-	request := &ua.CallMethodRequest{ObjectID: object, MethodID: method}
-	for _, in := range inputs {
-		v, err := ua.NewVariant(in)
-		if err != nil {
-			return nil, &fault{kind: devices.Unsupported, err: err}
-		}
-		request.InputArguments = append(request.InputArguments, v)
-	}
-	var answer called
-	f := c.query(c.ctx, c.timeout, &ua.CallRequest{MethodsToCall: []*ua.CallMethodRequest{request}}, func(r *reader) { answer = r.called() })
-	if f == nil && answer.status != ua.StatusOK {
-		f = &fault{kind: answerKind(answer.status), status: answer.status, err: &refused{status: answer.status}}
-	}
-	return answer.outputs, f
 }
