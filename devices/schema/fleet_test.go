@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -25,29 +24,6 @@ func TestTheSchemasOfFleetAndBaselineKnowTheFieldsOfTheReader(t *testing.T) {
 	requireFields(t, "fleet", inventory.Shape(), schema.Fleet())
 	requireFields(t, "devices", inventory.DevicesShape(), schema.Devices())
 	requireFields(t, "baseline", baseline.Shape(), schema.Baseline())
-}
-
-// requireTaken holds the schema to the files of the patterns.
-func requireTaken(t *testing.T, d schema.Document, patterns ...string) {
-	t.Helper()
-	s := compile(t, d)
-	for _, pattern := range patterns {
-		files, err := filepath.Glob(pattern)
-		require.NoError(t, err)
-		require.NotEmpty(t, files, pattern)
-		for _, file := range files {
-			requireValid(t, s, file)
-		}
-	}
-}
-
-func requireValid(t *testing.T, s *jsonschema.Schema, file string) {
-	t.Helper()
-	data, err := os.ReadFile(file)
-	require.NoError(t, err)
-	value, ok := instance(t, data)
-	require.True(t, ok, file)
-	require.NoError(t, s.Validate(value), file)
 }
 
 func TestTheSchemasTakeGoodFiles(t *testing.T) {
@@ -71,39 +47,6 @@ func TestTheSchemasTakeTheExamplesOfTheReference(t *testing.T) {
 		value, ok := instance(t, b[2])
 		require.True(t, ok)
 		require.NoError(t, s.Validate(value), "%s", b[1])
-	}
-}
-
-// requireRefused holds the schema to the bad files of a folder, but for those
-// that are beyond it, by what it would have to know to refuse them.
-func requireRefused(t *testing.T, d schema.Document, folder string, beyond map[string][]string) {
-	t.Helper()
-	s := compile(t, d)
-	files, err := filepath.Glob(filepath.Join(folder, "*.yaml"))
-	require.NoError(t, err)
-	require.NotEmpty(t, files)
-	excused, taken := map[string]bool{}, map[string]bool{}
-	for _, names := range beyond {
-		for _, name := range names {
-			excused[name] = true
-		}
-	}
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		require.NoError(t, err)
-		value, ok := instance(t, data)
-		if !ok {
-			continue // no editor gets as far as the schema
-		}
-		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
-		if taken[name] = s.Validate(value) == nil; taken[name] && !excused[name] {
-			t.Errorf("the schema takes %s", name)
-		}
-	}
-	for name := range excused {
-		if !taken[name] {
-			t.Errorf("the schema refuses %s, so it is not beyond it", name)
-		}
 	}
 }
 

@@ -2,9 +2,6 @@ package schema_test
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -19,21 +16,7 @@ func TestTheProfilesSchemaIsKept(t *testing.T) {
 }
 
 func TestTheSchemaTakesEveryBuiltInAndGoodProfile(t *testing.T) {
-	s := compile(t, schema.Profile())
-	var files []string
-	for _, pattern := range []string{"../profile/builtin/*.yaml", "../profile/testdata/good*.yaml"} {
-		found, err := filepath.Glob(pattern)
-		require.NoError(t, err)
-		require.NotEmpty(t, found)
-		files = append(files, found...)
-	}
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		require.NoError(t, err)
-		value, ok := instance(t, data)
-		require.True(t, ok)
-		require.NoError(t, s.Validate(value), file)
-	}
+	requireTaken(t, schema.Profile(), "../profile/builtin/*.yaml", "../profile/testdata/good*.yaml")
 }
 
 // beyond are the bad profiles that the schema takes, by what it would have to
@@ -74,31 +57,7 @@ var beyond = map[string][]string{
 }
 
 func TestTheSchemaRefusesEveryBadProfileThatASchemaCan(t *testing.T) {
-	s := compile(t, schema.Profile())
-	files, err := filepath.Glob("../profile/testdata/bad/*.yaml")
-	require.NoError(t, err)
-	require.NotEmpty(t, files)
-	excused, taken := map[string]bool{}, map[string]bool{}
-	for _, names := range beyond {
-		for _, name := range names {
-			excused[name] = true
-		}
-	}
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		require.NoError(t, err)
-		value, ok := instance(t, data)
-		if !ok {
-			continue // no editor gets as far as the schema
-		}
-		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
-		if taken[name] = s.Validate(value) == nil; taken[name] {
-			require.True(t, excused[name], "the schema takes %s", name)
-		}
-	}
-	for name := range excused {
-		require.True(t, taken[name], "the schema refuses %s, so it is not beyond it", name)
-	}
+	requireRefused(t, schema.Profile(), "../profile/testdata/bad", beyond)
 }
 
 // TestTheSchemaKnowsTheFieldsOfTheReader walks the shapes that the reader takes

@@ -23,7 +23,7 @@ import (
 )
 
 // baselineResource is edgefleet_baseline: one file of desired settings.
-type baselineResource struct{ *session }
+type baselineResource struct{ inResource }
 
 var (
 	_ resource.ResourceWithConfigure   = &baselineResource{}
@@ -33,10 +33,6 @@ var (
 
 func (*baselineResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
 	resp.TypeName = req.ProviderTypeName + "_baseline"
-}
-
-func (r *baselineResource) Configure(_ context.Context, req resource.ConfigureRequest, resp *resource.ConfigureResponse) {
-	r.session = given(req.ProviderData, &resp.Diagnostics)
 }
 
 func (*baselineResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {

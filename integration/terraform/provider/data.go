@@ -17,10 +17,10 @@ import (
 )
 
 // deviceData is the data source edgefleet_device: how one device stands.
-type deviceData struct{ *session }
+type deviceData struct{ inData }
 
 // fleetData is the data source edgefleet_fleet: how every device stands.
-type fleetData struct{ *session }
+type fleetData struct{ inData }
 
 var (
 	_ datasource.DataSourceWithConfigure = &deviceData{}
@@ -68,10 +68,6 @@ func (*deviceData) Schema(_ context.Context, _ datasource.SchemaRequest, resp *d
 	attributes := standingAttributes()
 	attributes["id"] = schema.StringAttribute{Required: true, Validators: []validator.String{deviceID}, MarkdownDescription: "ID of a device, whoever declares it."}
 	resp.Schema = schema.Schema{MarkdownDescription: "How one device stands.", Attributes: attributes}
-}
-
-func (d *deviceData) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
-	d.session = given(req.ProviderData, &resp.Diagnostics)
 }
 
 func (d *deviceData) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
@@ -162,10 +158,6 @@ func (*fleetData) Schema(_ context.Context, _ datasource.SchemaRequest, resp *da
 			"drifted": schema.ListAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "IDs of the devices that have drifted."},
 		},
 	}
-}
-
-func (d *fleetData) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
-	d.session = given(req.ProviderData, &resp.Diagnostics)
 }
 
 func (d *fleetData) Read(ctx context.Context, _ datasource.ReadRequest, resp *datasource.ReadResponse) {

@@ -22,7 +22,7 @@ import (
 )
 
 // deviceResource is edgefleet_device: one device, its file, and its service.
-type deviceResource struct{ *session }
+type deviceResource struct{ inResource }
 
 var (
 	_ resource.ResourceWithConfigure   = &deviceResource{}
@@ -32,10 +32,6 @@ var (
 
 func (*deviceResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
 	resp.TypeName = req.ProviderTypeName + "_device"
-}
-
-func (r *deviceResource) Configure(_ context.Context, req resource.ConfigureRequest, resp *resource.ConfigureResponse) {
-	r.session = given(req.ProviderData, &resp.Diagnostics)
 }
 
 func (*deviceResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {

@@ -21,7 +21,7 @@ import (
 )
 
 // fleetResource is edgefleet_fleet: the head of the fleet directory.
-type fleetResource struct{ *session }
+type fleetResource struct{ inResource }
 
 var (
 	_ resource.ResourceWithConfigure   = &fleetResource{}
@@ -56,10 +56,6 @@ var (
 
 func (*fleetResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
 	resp.TypeName = req.ProviderTypeName + "_fleet"
-}
-
-func (r *fleetResource) Configure(_ context.Context, req resource.ConfigureRequest, resp *resource.ConfigureResponse) {
-	r.session = given(req.ProviderData, &resp.Diagnostics)
 }
 
 func (*fleetResource) Schema(_ context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {

@@ -259,3 +259,20 @@ func given(data any, diags *diag.Diagnostics) *session {
 	}
 	return s
 }
+
+// inResource and inData are what resources and data sources have of the
+// provider: its session, once it is configured.
+type (
+	inResource struct{ *session }
+	inData     struct{ *session }
+)
+
+// Configure takes the session.
+func (r *inResource) Configure(_ context.Context, req resource.ConfigureRequest, resp *resource.ConfigureResponse) {
+	r.session = given(req.ProviderData, &resp.Diagnostics)
+}
+
+// Configure takes the session.
+func (d *inData) Configure(_ context.Context, req datasource.ConfigureRequest, resp *datasource.ConfigureResponse) {
+	d.session = given(req.ProviderData, &resp.Diagnostics)
+}
