@@ -72,7 +72,7 @@ func TestAWaveStopsWhereALimitIsPassed(t *testing.T) {
 		{"what an operator has accepted of this wave does not count", func(r *rolloutWorld, in *contract.RolloutWaveInput) {
 			r.roll = bad(contract.DeviceFailed, false)
 			in.Strategy.WaveLimit = contract.RolloutLimit{Count: &three}
-			in.Mine, in.AcceptedMine = contract.RolloutCounts{Failed: 3}, contract.RolloutCounts{Failed: 3}
+			in.Mine, in.AcceptedMine = contract.RolloutCounts{Failed: 5}, contract.RolloutCounts{Failed: 5}
 		}, "wave 1: 4 are not healthy, and at most 3 may be", 7},
 		{"what an operator has accepted does not count", func(r *rolloutWorld, in *contract.RolloutWaveInput) {
 			r.roll = bad(contract.DeviceFailed, true)
