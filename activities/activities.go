@@ -47,6 +47,7 @@ type Activities struct {
 	// endPagesWithin bounds how long the end of an incident waits for
 	// Alertmanager.
 	endPagesWithin time.Duration
+	plans          plans
 }
 
 // New returns the activities.
@@ -129,7 +130,9 @@ func owner(ctx context.Context) store.Owner {
 // heartbeat beats at a quarter of the activity's time-out until stop is called,
 // with the last words that say was given: a cancelled activity learns of it,
 // and a dead worker is noticed. The device operations speak between requests
-// only, and one request may take longer than the time-out.
+// only, and one request may take longer than the time-out. What takes less than
+// a quarter of it does not beat at all: a beat is a write in the engine, and
+// most devices are done before anybody could read it.
 func heartbeat(ctx context.Context) (say func(string), stop func()) {
 	interval := activity.GetInfo(ctx).HeartbeatTimeout / 4
 	if interval <= 0 {
@@ -151,11 +154,7 @@ func heartbeat(ctx context.Context) (say func(string), stop func()) {
 			}
 		}
 	}()
-	say = func(text string) {
-		last.Store(text)
-		activity.RecordHeartbeat(ctx, text)
-	}
-	return say, func() {
+	return func(text string) { last.Store(text) }, func() {
 		close(done)
 		<-stopped
 	}

@@ -27,7 +27,10 @@ type journal struct {
 	// keeps of it: item, before and after.
 	change fleet.Change
 	// planHash stands in every entry of a change that was planned.
-	planHash   string
+	planHash string
+	// touch, where it is not nil, notes with every intent that a rollout may
+	// have written to the device.
+	touch      *store.RolloutDevice
 	workflowID string
 	runID      string
 	activityID string
@@ -46,14 +49,16 @@ func newJournal(ctx context.Context, s *store.Store, scope contract.Scope, actio
 }
 
 func (j *journal) Capture(ctx context.Context, device string, values []fleet.Captured) error {
+	_, err := j.store.CaptureSettings(ctx, j.capture(device, values))
+	return ofStore(err)
+}
+
+func (j *journal) capture(device string, values []fleet.Captured) store.Capture {
 	settings := make([]store.Setting, len(values))
 	for i, v := range values {
 		settings[i] = store.Setting{Name: v.Setting, Value: v.Value, Unit: v.Unit}
 	}
-	_, err := j.store.CaptureSettings(ctx, store.Capture{
-		DeviceID: device, WorkflowID: j.workflowID, RunID: j.runID, ActivityID: j.activityID, Settings: settings,
-	})
-	return ofStore(err)
+	return store.Capture{DeviceID: device, WorkflowID: j.workflowID, RunID: j.runID, ActivityID: j.activityID, Settings: settings}
 }
 
 func (j *journal) Captured(ctx context.Context, device string) ([]fleet.Captured, error) {
@@ -96,10 +101,15 @@ func (j *journal) Prior(ctx context.Context, item string) (*fleet.Record, error)
 	return rec, nil
 }
 
-func (j *journal) Intent(ctx context.Context, c fleet.Change) error {
+func (j *journal) Intent(ctx context.Context, c fleet.Change, replaces []fleet.Captured) error {
 	rec := j.record(c)
 	rec.Reason = j.scope.Reason
-	_, err := j.store.AppendIntent(ctx, rec, j.scope.LeaseToken, time.Now().Add(c.Within))
+	beside := store.Beside{Touch: j.touch}
+	if len(replaces) > 0 {
+		capture := j.capture(c.Target, replaces)
+		beside.Capture = &capture
+	}
+	_, err := j.store.AppendIntentWith(ctx, rec, j.scope.LeaseToken, time.Now().Add(c.Within), beside)
 	return ofStore(err)
 }
 

@@ -154,7 +154,7 @@ func (a *Activities) patchDevice(ctx context.Context, op *fleet.Operator, r *rol
 		state = contract.DeviceHealthy
 	}
 	// A patch assigns no settings.
-	ended, err := a.deps.Store.EndRolloutDevice(ctx, r.present(ctx, state, "", done.Detail), nil)
+	ended, err := a.deps.Store.EndRolloutDevice(ctx, r.present(ctx, state, "", done.Detail), store.Ending{})
 	return verdictOf(ended), err
 }
 

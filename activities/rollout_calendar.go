@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"edgefleet/internal/store"
@@ -144,7 +145,7 @@ func strategyOf(p store.Plan) (contract.RolloutStrategy, error) {
 
 // rolloutCalendar says of calendars whether they are open now.
 func (a *Activities) rolloutCalendar(ctx context.Context, in contract.CalendarInput) (contract.CalendarResult, error) {
-	_, plan, err := a.rollout(ctx, in.RolloutID)
+	plan, err := a.planOf(ctx, in.RolloutID)
 	if err != nil {
 		return contract.CalendarResult{}, err
 	}
@@ -177,12 +178,40 @@ func opening(name string, s window.State) contract.Opening {
 	return o
 }
 
-// rollout returns a rollout and its plan.
-func (a *Activities) rollout(ctx context.Context, id string) (store.Rollout, store.Plan, error) {
-	r, err := a.deps.Store.Rollout(ctx, id)
-	if err != nil {
-		return store.Rollout{}, store.Plan{}, err
+// planOf returns the plan of a rollout that has begun.
+func (a *Activities) planOf(ctx context.Context, rolloutID string) (store.Plan, error) {
+	return a.plans.of(rolloutID, func() (store.Plan, error) {
+		r, err := a.deps.Store.Rollout(ctx, rolloutID)
+		if err != nil {
+			return store.Plan{}, err
+		}
+		return a.deps.Store.Plan(ctx, r.PlanID)
+	})
+}
+
+// maxPlansKept bounds the plans in memory: each has the text of its baseline.
+const maxPlansKept = 16
+
+// plans keeps the plans of rollouts in memory, because each device asks for its
+// rollout's. Nothing changes a plan once its rollout has begun.
+type plans struct {
+	mu   sync.Mutex
+	kept map[string]store.Plan
+}
+
+func (k *plans) of(rolloutID string, read func() (store.Plan, error)) (store.Plan, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if p, ok := k.kept[rolloutID]; ok {
+		return p, nil
 	}
-	p, err := a.deps.Store.Plan(ctx, r.PlanID)
-	return r, p, err
+	p, err := read()
+	if err != nil {
+		return store.Plan{}, err
+	}
+	if k.kept == nil || len(k.kept) >= maxPlansKept {
+		k.kept = map[string]store.Plan{}
+	}
+	k.kept[rolloutID] = p
+	return p, nil
 }

@@ -58,7 +58,11 @@ func (a *Activities) rollOutLeased(ctx context.Context, in contract.RollOutDevic
 	if err != nil {
 		return contract.DeviceVerdict{}, err
 	}
-	defer a.release(ctx, lease)
+	defer func() {
+		if !r.released {
+			a.release(ctx, lease)
+		}
+	}()
 	in.LeaseToken = lease.Token
 	defer a.hush(ctx, in.Silence, in.RolloutID, in.Scope)()
 
@@ -74,14 +78,10 @@ func (a *Activities) rollOutLeased(ctx context.Context, in contract.RollOutDevic
 		before[c.Setting] = c.Before
 	}
 	j := newJournal(ctx, a.deps.Store, in.Scope, contract.ActivityRollOutDevice, fleet.Change{Action: fleet.ActionWriteSettings, Target: in.DeviceID})
-	j.planHash = r.plan.Hash
+	touching := r.touching(ctx)
+	j.planHash, j.touch = r.plan.Hash, &touching
 	done, err := op.ApplyPlanned(ctx, fleet.Planned{DeviceID: in.DeviceID, Desired: desired, Before: before, Again: r.was.Touched,
-		Allow: func(ctx context.Context) error {
-			if err := inWindow(in); err != nil {
-				return err
-			}
-			return ofStore(r.touch(ctx))
-		}}, j, say)
+		Allow: func(context.Context) error { return inWindow(in) }}, j, say)
 	switch {
 	case errors.Is(err, errClosed):
 		return contract.DeviceVerdict{DeviceID: in.DeviceID, State: contract.DeviceNotInTime, Detail: err.Error()}, nil
@@ -103,7 +103,6 @@ func (a *Activities) rollOutLeased(ctx context.Context, in contract.RollOutDevic
 		a.remember(ctx, in.DeviceID, stateUnhealthy, health.Detail)
 		return r.end(ctx, contract.DeviceFailed, errors.New(health.Detail), touched)
 	}
-	a.remember(ctx, in.DeviceID, stateHealthy, health.Detail)
 	return r.healthy(ctx, in, touched, health.Detail)
 }
 
@@ -132,10 +131,12 @@ type rollingDevice struct {
 	plan store.Plan
 	row  store.PlanDevice
 	was  store.RolloutDevice
+	// released says that the lease was given back with the verdict.
+	released bool
 }
 
 func (a *Activities) rolling(ctx context.Context, rolloutID, deviceID string) (*rollingDevice, error) {
-	rollout, plan, err := a.rollout(ctx, rolloutID)
+	plan, err := a.planOf(ctx, rolloutID)
 	if err != nil {
 		return nil, err
 	}
@@ -146,8 +147,8 @@ func (a *Activities) rolling(ctx context.Context, rolloutID, deviceID string) (*
 	if row.Wave == 0 {
 		return nil, permanent(contract.ErrNotFound, fmt.Errorf("the plan of rollout %s leaves %s out: %s", rolloutID, deviceID, row.Excluded))
 	}
-	was := store.RolloutDevice{RolloutID: rollout.RolloutID, DeviceID: deviceID}
-	list, err := a.deps.Store.RolloutDevices(ctx, store.RolloutDeviceQuery{RolloutID: rollout.RolloutID, DeviceID: deviceID, Limit: 1})
+	was := store.RolloutDevice{RolloutID: rolloutID, DeviceID: deviceID}
+	list, err := a.deps.Store.RolloutDevices(ctx, store.RolloutDeviceQuery{RolloutID: rolloutID, DeviceID: deviceID, Limit: 1})
 	if err != nil {
 		return nil, err
 	}
@@ -165,10 +166,15 @@ func (r *rollingDevice) present(ctx context.Context, state, reason, detail strin
 
 // touch notes that something is about to be written.
 func (r *rollingDevice) touch(ctx context.Context) error {
+	_, err := r.a.deps.Store.TouchRolloutDevice(ctx, r.touching(ctx))
+	return err
+}
+
+// touching is the device's record from when something is written to it.
+func (r *rollingDevice) touching(ctx context.Context) store.RolloutDevice {
 	d := r.present(ctx, contract.DeviceWorking, "", "")
 	d.Touched = true
-	_, err := r.a.deps.Store.TouchRolloutDevice(ctx, d)
-	return err
+	return d
 }
 
 // end gives the device its verdict.
@@ -176,21 +182,26 @@ func (r *rollingDevice) end(ctx context.Context, state string, why error, unsafe
 	reason, _ := reasonOf(ctx, why)
 	d := r.present(ctx, state, reason, why.Error())
 	d.Unsafe = unsafe
-	ended, err := r.a.deps.Store.EndRolloutDevice(ctx, d, nil)
+	ended, err := r.a.deps.Store.EndRolloutDevice(ctx, d, store.Ending{})
 	return verdictOf(ended), err
 }
 
 // healthy gives a device the verdict that it is well, and what it shall have
-// from now on.
+// from now on. Nothing more happens to it, so its lease is given back with that.
 func (r *rollingDevice) healthy(ctx context.Context, in contract.RollOutDeviceInput, touched bool, detail string) (contract.DeviceVerdict, error) {
 	state := contract.DeviceAlready
 	if touched {
 		state = contract.DeviceHealthy
 	}
-	ended, err := r.a.deps.Store.EndRolloutDevice(ctx, r.present(ctx, state, "", detail), &store.Assignment{
-		DeviceID: in.DeviceID, Baseline: r.plan.Baseline, Version: r.plan.Version, Settings: r.row.Settings,
-		Actor: actorText(in.Actor), Owner: owner(ctx),
+	ended, err := r.a.deps.Store.EndRolloutDevice(ctx, r.present(ctx, state, "", detail), store.Ending{
+		Assign: &store.Assignment{
+			DeviceID: in.DeviceID, Baseline: r.plan.Baseline, Version: r.plan.Version, Settings: r.row.Settings,
+			Actor: actorText(in.Actor), Owner: owner(ctx),
+		},
+		State:   &store.DeviceState{DeviceID: in.DeviceID, State: stateHealthy, Detail: clip(detail, maxWhy)},
+		Release: in.LeaseToken,
 	})
+	r.released = err == nil
 	return verdictOf(ended), err
 }
 
@@ -221,7 +232,7 @@ func (a *Activities) settleRolloutDevice(ctx context.Context, in contract.Settle
 	case r.was.Touched && in.State != contract.DeviceSkipped:
 		d.State, d.Unsafe = contract.DeviceUnknown, true
 	}
-	ended, err := a.deps.Store.EndRolloutDevice(ctx, d, nil)
+	ended, err := a.deps.Store.EndRolloutDevice(ctx, d, store.Ending{})
 	if err == nil {
 		a.letGo(ctx, in.RolloutID, in.DeviceID)
 	}

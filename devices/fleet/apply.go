@@ -54,8 +54,8 @@ type ApplyReport struct {
 // ApplyBaseline writes the settings that differ from the baseline. A device
 // without a baseline has nothing to write, and is not asked.
 //
-// The order is: identity, interlock, read, compare, Capture, Intent, write,
-// read back, Result. When the answer to the write was lost, the device is read
+// The order is: identity, interlock, read, compare, Intent with what it
+// replaces, write, read back, Result. When the answer to the write was lost, the device is read
 // back: as wanted is applied; as before is an error of kind Unreachable around
 // ErrNotApplied, which may be tried again; anything else is kind Rejected, and
 // a person's. Kind Indeterminate is left only where reading back failed too:
@@ -147,6 +147,8 @@ type apply struct {
 	journal  Journal
 	progress func(string)
 	change   Change
+	// replaces are the values before, of a change that is not promised yet.
+	replaces []Captured
 	report   ApplyReport
 	// promised says that the journal has the intent, so that the device may
 	// have some of the change.
@@ -163,20 +165,16 @@ func (a *apply) begin(ctx context.Context) error {
 		return err
 	}
 	var todo []devices.Setting
-	var captured []Captured
 	for i, s := range a.desired.Settings {
 		if got[i] == s.Value {
 			continue
 		}
 		todo = append(todo, s)
-		captured = append(captured, capturedOf(s.Point, got[i]))
+		a.replaces = append(a.replaces, capturedOf(s.Point, got[i]))
 		a.change.Before[s.Point.Name], a.change.After[s.Point.Name] = a.text(s.Point, got[i]), a.text(s.Point, s.Value)
 	}
 	if len(todo) == 0 {
 		return nil
-	}
-	if err := a.journal.Capture(ctx, a.ID, captured); err != nil {
-		return fmt.Errorf("%s: keep the values before the change, so nothing was written: %w", a.ID, err)
 	}
 	return a.write(ctx, todo)
 }
@@ -223,8 +221,8 @@ func (a *apply) takeUp(ctx context.Context) error {
 // write makes the intended change and finds out what came of it.
 func (a *apply) write(ctx context.Context, todo []devices.Setting) error {
 	a.change.Within = within(todo)
-	if err := a.journal.Intent(ctx, a.change); err != nil {
-		return fmt.Errorf("%s: record the intent, so nothing was written: %w", a.ID, err)
+	if err := a.journal.Intent(ctx, a.change, a.replaces); err != nil {
+		return fmt.Errorf("%s: keep the values before the change, and record the intent, so nothing was written: %w", a.ID, err)
 	}
 	a.promised = true
 	say(a.progress, "writing %s of %s", count(len(todo), "setting"), a.ID)

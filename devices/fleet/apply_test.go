@@ -43,7 +43,7 @@ func TestApplyWritesOnlyWhatDiffersAndKeepsWhatWasBefore(t *testing.T) {
 	require.Equal(t, driftedNames, changed(report))
 	require.Zero(t, report.Confirmed)
 	require.Equal(t, onceEach(), p.writes())
-	require.Equal(t, []string{"capture", "intent", "result"}, j.steps)
+	require.Equal(t, []string{"intent", "result"}, j.steps)
 	require.Equal(t, map[string]string{"undervoltage_trip": "90", "undervoltage_delay": "2000", "overcurrent_pickup": "500"}, j.captured)
 	require.Equal(t, []fleet.Outcome{fleet.Applied}, j.outcomes())
 	p.requireInSync()
@@ -77,9 +77,8 @@ func TestApplyWritesNothingWhen(t *testing.T) {
 			`its model is "XX", and "FR-200" was expected`},
 		"the interlock holds": {func(p *plant, _ *memory) { require.NoError(p.t, p.feeder.Poke(devices.Discrete, 0, 1)) }, devices.Rejected,
 			"local_control == true: the feeder is under local control"},
-		"the values before cannot be kept": {func(_ *plant, j *memory) { j.refuse = "capture" }, "", "so nothing was written"},
-		"the intent cannot be recorded":    {func(_ *plant, j *memory) { j.refuse = "intent" }, "", "so nothing was written"},
-		"the device is dark":               {func(p *plant, _ *memory) { require.NoError(p.t, p.feeder.Break("offline", true)) }, devices.Unreachable, ""},
+		"the values before and the intent cannot be kept": {func(_ *plant, j *memory) { j.refuse = "intent" }, "", "so nothing was written"},
+		"the device is dark":                              {func(p *plant, _ *memory) { require.NoError(p.t, p.feeder.Break("offline", true)) }, devices.Unreachable, ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -16,8 +16,8 @@
 //   - "Unreachable" is a value of Probe and Verify; "could not find out" is an
 //     error. When the region's reference target is dark as well, the error has
 //     kind OwnPath.
-//   - A write goes: identity, interlock, read, compare, Capture, Intent, write,
-//     read back, Result. Equal values are not written. When the journal cannot
+//   - A write goes: identity, interlock, read, compare, Intent with what it
+//     replaces, write, read back, Result. Equal values are not written. When the journal cannot
 //     take the intent, nothing is written.
 //   - Changes and reports have the digest of a file or a secret, and captures
 //     its content, from which alone it is put back.

@@ -15,8 +15,8 @@ import (
 // What it keeps is kept by operation (workflow, run and activity), so that two
 // operations do not see each other's records.
 type Journal interface {
-	// Capture keeps the values that are about to be replaced. What this
-	// operation captured of a setting first stays.
+	// Capture keeps values as they stand, without an intent to replace them.
+	// What this operation captured of a setting first stays.
 	Capture(ctx context.Context, device string, values []Captured) error
 	// Captured returns what this operation captured first of each setting of a
 	// device, over all its attempts: what it found there.
@@ -28,7 +28,9 @@ type Journal interface {
 	// change is not made; it has to fail when the caller no longer owns the
 	// device. It is given an intent again, unchanged, when an operation that
 	// died goes on to write: it keeps one record, and checks the owner anew.
-	Intent(ctx context.Context, c Change) error
+	// The values that it replaces are captured in the same step, so that neither
+	// is kept without the other.
+	Intent(ctx context.Context, c Change, replaces []Captured) error
 	// Result says what came of an intent. It is called with a context that
 	// outlives the caller's cancellation for a few seconds.
 	Result(ctx context.Context, c Change, o Outcome, detail string) error

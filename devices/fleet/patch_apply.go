@@ -179,7 +179,7 @@ func (p *patching) begin(ctx context.Context, install Change) error {
 	if err := p.stage(ctx); err != nil {
 		return err
 	}
-	if err := p.journal.Intent(ctx, install); err != nil {
+	if err := p.journal.Intent(ctx, install, nil); err != nil {
 		return fmt.Errorf("%s: record the intent, so nothing was installed: %w", p.ID, err)
 	}
 	p.report.Installed = true
@@ -200,7 +200,7 @@ func (p *patching) stage(ctx context.Context) error {
 	}
 	c := p.change(item, ActionStagePatch, p.how.UploadWithin)
 	c.Before, c.After = map[string]string{}, map[string]string{"sha256": p.work.Patch.SHA256}
-	if err := p.journal.Intent(ctx, c); err != nil {
+	if err := p.journal.Intent(ctx, c, nil); err != nil {
 		return fmt.Errorf("%s: record the intent, so nothing was sent: %w", p.ID, err)
 	}
 	bounded, cancel := context.WithTimeout(ctx, p.how.UploadWithin)

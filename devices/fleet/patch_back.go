@@ -56,7 +56,7 @@ func (p *patching) revert(ctx context.Context, item string) error {
 			return err
 		}
 	}
-	if err := p.journal.Intent(ctx, c); err != nil {
+	if err := p.journal.Intent(ctx, c, nil); err != nil {
 		return fmt.Errorf("%s: record the intent, so nothing was rolled back: %w", p.ID, err)
 	}
 	deadline := time.Now().Add(p.how.Within)

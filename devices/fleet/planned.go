@@ -204,9 +204,9 @@ func (p *plannedJournal) Prior(ctx context.Context, item string) (*Record, error
 	return rec, err
 }
 
-func (p *plannedJournal) Intent(ctx context.Context, c Change) error {
+func (p *plannedJournal) Intent(ctx context.Context, c Change, replaces []Captured) error {
 	if p.begun {
-		return p.Journal.Intent(ctx, c)
+		return p.Journal.Intent(ctx, c, replaces)
 	}
 	if err := p.check(c); err != nil {
 		return err
@@ -216,7 +216,7 @@ func (p *plannedJournal) Intent(ctx context.Context, c Change) error {
 			return err
 		}
 	}
-	return p.Journal.Intent(ctx, c)
+	return p.Journal.Intent(ctx, c, replaces)
 }
 
 // Restoration says what became of a device that was taken back.

@@ -204,12 +204,17 @@ func (m *memory) Capture(_ context.Context, _ string, values []fleet.Captured) e
 	if err := m.step("capture"); err != nil {
 		return err
 	}
+	m.keep(values)
+	return nil
+}
+
+// keep keeps of each setting what is captured first.
+func (m *memory) keep(values []fleet.Captured) {
 	for _, v := range values {
 		if _, first := m.captured[v.Setting]; !first {
 			m.captured[v.Setting] = v.Value
 		}
 	}
-	return nil
 }
 
 func (m *memory) Captured(context.Context, string) ([]fleet.Captured, error) {
@@ -233,7 +238,7 @@ func (m *memory) Prior(_ context.Context, item string) (*fleet.Record, error) {
 	return &clone, nil
 }
 
-func (m *memory) Intent(_ context.Context, c fleet.Change) error {
+func (m *memory) Intent(_ context.Context, c fleet.Change, replaces []fleet.Captured) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.step("intent"); err != nil {
@@ -246,6 +251,7 @@ func (m *memory) Intent(_ context.Context, c fleet.Change) error {
 		return nil
 	}
 	m.records[c.Item] = &fleet.Record{Change: c}
+	m.keep(replaces)
 	return nil
 }
 
@@ -330,8 +336,8 @@ func (m mortalJournal) Prior(ctx context.Context, item string) (rec *fleet.Recor
 	return rec, err
 }
 
-func (m mortalJournal) Intent(ctx context.Context, c fleet.Change) error {
-	return m.do("intent", func() error { return m.j.Intent(ctx, c) })
+func (m mortalJournal) Intent(ctx context.Context, c fleet.Change, replaces []fleet.Captured) error {
+	return m.do("intent", func() error { return m.j.Intent(ctx, c, replaces) })
 }
 
 func (m mortalJournal) Result(ctx context.Context, c fleet.Change, o fleet.Outcome, detail string) error {

@@ -170,7 +170,7 @@ func (r *reset) takeUp(ctx context.Context) (Outcome, string, error) {
 
 // do records the intent, writes once, and finds out what came of it.
 func (r *reset) do(ctx context.Context) (Outcome, string, error) {
-	if err := r.journal.Intent(ctx, r.change); err != nil {
+	if err := r.journal.Intent(ctx, r.change, nil); err != nil {
 		return "", "", fmt.Errorf("%s: record the intent, so nothing was sent: %w", r.ID, err)
 	}
 	say(r.progress, "%s %s", r.ID, r.action.Name)

@@ -300,8 +300,8 @@ func (noJournal) Capture(context.Context, string, []fleet.Captured) error { retu
 func (noJournal) Captured(context.Context, string) ([]fleet.Captured, error) {
 	return nil, nil
 }
-func (noJournal) Prior(context.Context, string) (*fleet.Record, error) { return nil, nil }
-func (noJournal) Intent(context.Context, fleet.Change) error           { return nil }
+func (noJournal) Prior(context.Context, string) (*fleet.Record, error)         { return nil, nil }
+func (noJournal) Intent(context.Context, fleet.Change, []fleet.Captured) error { return nil }
 func (noJournal) Result(context.Context, fleet.Change, fleet.Outcome, string) error {
 	return nil
 }

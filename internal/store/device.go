@@ -18,29 +18,34 @@ type DeviceState struct {
 // SetDeviceState keeps what was learnt of a device; a zero CheckedAt is now.
 // What was seen earlier never replaces what was seen later.
 func (s *Store) SetDeviceState(ctx context.Context, d DeviceState) error {
-	err := checkFields(
-		field{"device ID", &d.DeviceID, maxKeyText, true},
-		field{"state", &d.State, maxKeyText, true},
-		field{"detail", &d.Detail, maxText, false},
-	)
-	if err != nil {
+	if err := d.check(); err != nil {
 		return fmt.Errorf("set device state: %w", err)
 	}
-	_, err = write(ctx, s, func(t *txn) (struct{}, error) {
-		at := d.CheckedAt
-		if at.IsZero() {
-			at = t.now
-		}
-		_, err := t.exec(`INSERT INTO device_state (device_id, state, detail, checked_at) VALUES ($1, $2, $3, $4)
-			ON CONFLICT (device_id) DO UPDATE SET state = excluded.state, detail = excluded.detail,
-				checked_at = excluded.checked_at WHERE excluded.checked_at >= device_state.checked_at`,
-			d.DeviceID, d.State, d.Detail, micros(at))
-		return struct{}{}, err
-	})
+	_, err := write(ctx, s, func(t *txn) (struct{}, error) { return struct{}{}, t.setState(d) })
 	if err != nil {
 		return fmt.Errorf("set state of %s: %w", d.DeviceID, err)
 	}
 	return nil
+}
+
+func (d *DeviceState) check() error {
+	return checkFields(
+		field{"device ID", &d.DeviceID, maxKeyText, true},
+		field{"state", &d.State, maxKeyText, true},
+		field{"detail", &d.Detail, maxText, false},
+	)
+}
+
+func (t *txn) setState(d DeviceState) error {
+	at := d.CheckedAt
+	if at.IsZero() {
+		at = t.now
+	}
+	_, err := t.exec(`INSERT INTO device_state (device_id, state, detail, checked_at) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (device_id) DO UPDATE SET state = excluded.state, detail = excluded.detail,
+			checked_at = excluded.checked_at WHERE excluded.checked_at >= device_state.checked_at`,
+		d.DeviceID, d.State, d.Detail, micros(at))
+	return err
 }
 
 const deviceColumns = `device_id, state, detail, checked_at`
@@ -156,26 +161,11 @@ func (s *Store) CaptureSettings(ctx context.Context, c Capture) ([]CapturedSetti
 		return nil, fmt.Errorf("capture settings: %w", err)
 	}
 	kept, err := write(ctx, s, func(t *txn) ([]CapturedSetting, error) {
-		var w valuesList
-		for _, set := range c.Settings {
-			w.add(c.DeviceID, set.Name, set.Value, set.Unit, micros(t.now), c.WorkflowID, c.RunID, c.ActivityID)
-		}
-		_, err := t.exec(`INSERT INTO captured_setting
-			(device_id, name, value, unit, captured_at, workflow_id, run_id, activity_id) VALUES `+w.String()+`
-			ON CONFLICT DO NOTHING`, w.args...)
-		if err != nil {
-			return nil, err
-		}
-		// Everything older than the CapturesKept newest goes, but for this run's.
-		_, err = t.exec(`DELETE FROM captured_setting WHERE device_id = $1
-			AND NOT (workflow_id = $2 AND run_id = $3)
-			AND id <= (SELECT id FROM captured_setting WHERE device_id = $1 ORDER BY id DESC LIMIT 1 OFFSET $4)`,
-			c.DeviceID, c.WorkflowID, c.RunID, s.opts.CapturesKept)
-		if err != nil {
+		if err := t.capture(c); err != nil {
 			return nil, err
 		}
 		var kept []CapturedSetting
-		err = t.rows(func(scan func(...any) error) error {
+		err := t.rows(func(scan func(...any) error) error {
 			kept = append(kept, CapturedSetting{})
 			return scanCapture(&kept[len(kept)-1], scan)
 		}, `SELECT `+captureColumns+` FROM captured_setting
@@ -187,6 +177,25 @@ func (s *Store) CaptureSettings(ctx context.Context, c Capture) ([]CapturedSetti
 		return nil, fmt.Errorf("capture settings of %s: %w", c.DeviceID, err)
 	}
 	return kept, nil
+}
+
+func (t *txn) capture(c Capture) error {
+	var w valuesList
+	for _, set := range c.Settings {
+		w.add(c.DeviceID, set.Name, set.Value, set.Unit, micros(t.now), c.WorkflowID, c.RunID, c.ActivityID)
+	}
+	_, err := t.exec(`INSERT INTO captured_setting
+		(device_id, name, value, unit, captured_at, workflow_id, run_id, activity_id) VALUES `+w.String()+`
+		ON CONFLICT DO NOTHING`, w.args...)
+	if err != nil {
+		return err
+	}
+	// Everything older than the CapturesKept newest goes, but for this run's.
+	_, err = t.exec(`DELETE FROM captured_setting WHERE device_id = $1
+		AND NOT (workflow_id = $2 AND run_id = $3)
+		AND id <= (SELECT id FROM captured_setting WHERE device_id = $1 ORDER BY id DESC LIMIT 1 OFFSET $4)`,
+		c.DeviceID, c.WorkflowID, c.RunID, t.w.s.opts.CapturesKept)
+	return err
 }
 
 const captureColumns = `device_id, name, value, unit, captured_at, workflow_id, run_id, activity_id`

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -109,7 +110,33 @@ func (r *Record) check() error {
 // deadline while there is no result yet, and returns the earlier entry; with
 // other content it is ErrLedgerConflict.
 func (s *Store) AppendIntent(ctx context.Context, rec Record, token int64, busyUntil time.Time) (LedgerEntry, error) {
-	err := rec.check()
+	return s.AppendIntentWith(ctx, rec, token, busyUntil, Beside{})
+}
+
+// Beside is what is kept in the transaction of an intent, so that neither is
+// there without the other: the values that are about to be replaced, as
+// CaptureSettings keeps them, and that a rollout is at work on the device, as
+// TouchRolloutDevice notes it. Nil fields keep nothing.
+type Beside struct {
+	Capture *Capture
+	Touch   *RolloutDevice
+}
+
+func (b Beside) check() error {
+	if b.Capture != nil {
+		if err := b.Capture.check(); err != nil {
+			return err
+		}
+	}
+	if b.Touch != nil {
+		return b.Touch.check()
+	}
+	return nil
+}
+
+// AppendIntentWith is AppendIntent with what is kept beside it.
+func (s *Store) AppendIntentWith(ctx context.Context, rec Record, token int64, busyUntil time.Time, beside Beside) (LedgerEntry, error) {
+	err := errors.Join(rec.check(), beside.check())
 	if now := s.now(); err == nil && !busyUntil.After(now) {
 		err = invalidf("the deadline %s of the write has passed", busyUntil.UTC().Format(time.RFC3339Nano))
 	} else if err == nil && busyUntil.Sub(now) > MaxBusy {
@@ -128,6 +155,16 @@ func (s *Store) AppendIntent(ctx context.Context, rec Record, token int64, busyU
 		}
 		if err := t.checkLease(rec.DeviceID, token); err != nil {
 			return LedgerEntry{}, err
+		}
+		if beside.Touch != nil {
+			if _, err := t.changeRolloutDevice(*beside.Touch, touched(*beside.Touch)); err != nil {
+				return LedgerEntry{}, err
+			}
+		}
+		if beside.Capture != nil {
+			if err := t.capture(*beside.Capture); err != nil {
+				return LedgerEntry{}, err
+			}
 		}
 		if intent == nil {
 			e, err := t.append(PhaseIntent, rec)

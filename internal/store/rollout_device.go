@@ -97,7 +97,11 @@ func (d *RolloutDevice) check() error {
 // that it is being worked on when Touched is false. It is called before every
 // intent; a device that was touched stays so.
 func (s *Store) TouchRolloutDevice(ctx context.Context, d RolloutDevice) (RolloutDevice, error) {
-	return s.changeRolloutDevice(ctx, d, func(t *txn, was RolloutDevice) (RolloutDevice, error) {
+	return s.changeRolloutDevice(ctx, d, touched(d))
+}
+
+func touched(d RolloutDevice) changesRolloutDevice {
+	return func(t *txn, was RolloutDevice) (RolloutDevice, error) {
 		if was.EndedAt != nil {
 			return was, invalidf("%s has come to its end in rollout %s: %s", d.DeviceID, d.RolloutID, was.State)
 		}
@@ -109,20 +113,51 @@ func (s *Store) TouchRolloutDevice(ctx context.Context, d RolloutDevice) (Rollou
 		was.Touched = was.Touched || d.Touched
 		was.Owner, was.ActivityID = d.Owner, d.ActivityID
 		return was, nil
-	})
+	}
 }
 
-// EndRolloutDevice notes what came of a device, and what it shall have from now
-// on, where assign is not nil, all in one transaction. Of a device that has its
-// end already it returns that, and changes nothing: the first end counts until
-// it is to be tried again, but for what ReviseRolloutDevice says.
-func (s *Store) EndRolloutDevice(ctx context.Context, d RolloutDevice, assign *Assignment) (RolloutDevice, error) {
-	if assign != nil {
-		if err := assign.check(); err != nil {
-			return RolloutDevice{}, fmt.Errorf("rollout %s: %w", d.RolloutID, err)
+// Ending is what else is so when a device comes to its end in a rollout; zero
+// fields change nothing.
+type Ending struct {
+	// Assign is what the device shall have from now on.
+	Assign *Assignment
+	// State is what was found of it, as SetDeviceState keeps it.
+	State *DeviceState
+	// Release is the token of the lease that is given back.
+	Release int64
+}
+
+func (e Ending) check() error {
+	if e.Assign != nil {
+		if err := e.Assign.check(); err != nil {
+			return err
 		}
 	}
+	if e.State != nil {
+		return e.State.check()
+	}
+	return nil
+}
+
+// EndRolloutDevice notes what came of a device, and what else is so then, all in
+// one transaction. Of a device that has its end already it returns that, and
+// assigns nothing: the first end counts until it is to be tried again, but for
+// what ReviseRolloutDevice says.
+func (s *Store) EndRolloutDevice(ctx context.Context, d RolloutDevice, end Ending) (RolloutDevice, error) {
+	if err := end.check(); err != nil {
+		return RolloutDevice{}, fmt.Errorf("rollout %s: %w", d.RolloutID, err)
+	}
 	return s.changeRolloutDevice(ctx, d, func(t *txn, was RolloutDevice) (RolloutDevice, error) {
+		if end.State != nil {
+			if err := t.setState(*end.State); err != nil {
+				return was, err
+			}
+		}
+		if end.Release != 0 {
+			if err := t.release(d.DeviceID, end.Release); err != nil {
+				return was, err
+			}
+		}
 		if was.EndedAt != nil {
 			return was, nil
 		}
@@ -131,7 +166,7 @@ func (s *Store) EndRolloutDevice(ctx context.Context, d RolloutDevice, assign *A
 		was.Unsafe = d.Unsafe
 		was.Attempts = max(was.Attempts, 1)
 		was.Owner, was.ActivityID, was.EndedAt = d.Owner, d.ActivityID, &t.now
-		if assign == nil {
+		if end.Assign == nil {
 			return was, nil
 		}
 		present, err := t.assignment(d.DeviceID)
@@ -142,7 +177,7 @@ func (s *Store) EndRolloutDevice(ctx context.Context, d RolloutDevice, assign *A
 			// At a second attempt the present one may be the first attempt's.
 			was.Previous, was.Assigned = present, true
 		}
-		return was, t.assign(*assign)
+		return was, t.assign(*end.Assign)
 	})
 }
 
@@ -186,37 +221,42 @@ func (s *Store) UndoRolloutDevice(ctx context.Context, d RolloutDevice, undone b
 	})
 }
 
-func (s *Store) changeRolloutDevice(ctx context.Context, d RolloutDevice, change func(*txn, RolloutDevice) (RolloutDevice, error)) (RolloutDevice, error) {
+// changesRolloutDevice makes what is to be kept of a device out of what is.
+type changesRolloutDevice func(*txn, RolloutDevice) (RolloutDevice, error)
+
+func (s *Store) changeRolloutDevice(ctx context.Context, d RolloutDevice, change changesRolloutDevice) (RolloutDevice, error) {
 	if err := d.check(); err != nil {
 		return RolloutDevice{}, fmt.Errorf("rollout %s: %w", d.RolloutID, err)
 	}
-	out, err := write(ctx, s, func(t *txn) (RolloutDevice, error) {
-		was := RolloutDevice{RolloutID: d.RolloutID, DeviceID: d.DeviceID, BeganAt: t.now}
-		err := t.rows(func(scan func(...any) error) error { return scanRolloutDevice(&was, scan) },
-			`SELECT `+rolloutDeviceColumns+` FROM rollout_device WHERE rollout_id = $1 AND device_id = $2`, d.RolloutID, d.DeviceID)
-		if err != nil {
-			return RolloutDevice{}, err
-		}
-		now, err := change(t, was)
-		if err != nil {
-			return RolloutDevice{}, err
-		}
-		row, err := now.row()
-		if err != nil {
-			return RolloutDevice{}, err
-		}
-		_, err = t.exec(`INSERT INTO rollout_device (`+rolloutDeviceColumns+`) VALUES
-			($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-			ON CONFLICT (rollout_id, device_id) DO UPDATE SET state = excluded.state, reason = excluded.reason, detail = excluded.detail,
-				touched = excluded.touched, unsafe = excluded.unsafe, attempts = excluded.attempts, previous = excluded.previous,
-				began_at = excluded.began_at, ended_at = excluded.ended_at,
-				workflow_id = excluded.workflow_id, run_id = excluded.run_id, activity_id = excluded.activity_id`, row...)
-		return now, err
-	})
+	out, err := write(ctx, s, func(t *txn) (RolloutDevice, error) { return t.changeRolloutDevice(d, change) })
 	if err != nil {
 		return RolloutDevice{}, fmt.Errorf("%s in rollout %s: %w", d.DeviceID, d.RolloutID, err)
 	}
 	return out, nil
+}
+
+func (t *txn) changeRolloutDevice(d RolloutDevice, change changesRolloutDevice) (RolloutDevice, error) {
+	was := RolloutDevice{RolloutID: d.RolloutID, DeviceID: d.DeviceID, BeganAt: t.now}
+	err := t.rows(func(scan func(...any) error) error { return scanRolloutDevice(&was, scan) },
+		`SELECT `+rolloutDeviceColumns+` FROM rollout_device WHERE rollout_id = $1 AND device_id = $2`, d.RolloutID, d.DeviceID)
+	if err != nil {
+		return RolloutDevice{}, err
+	}
+	now, err := change(t, was)
+	if err != nil {
+		return RolloutDevice{}, err
+	}
+	row, err := now.row()
+	if err != nil {
+		return RolloutDevice{}, err
+	}
+	_, err = t.exec(`INSERT INTO rollout_device (`+rolloutDeviceColumns+`) VALUES
+		($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+		ON CONFLICT (rollout_id, device_id) DO UPDATE SET state = excluded.state, reason = excluded.reason, detail = excluded.detail,
+			touched = excluded.touched, unsafe = excluded.unsafe, attempts = excluded.attempts, previous = excluded.previous,
+			began_at = excluded.began_at, ended_at = excluded.ended_at,
+			workflow_id = excluded.workflow_id, run_id = excluded.run_id, activity_id = excluded.activity_id`, row...)
+	return now, err
 }
 
 // TryAgain lets the devices of a rollout that have one of the states, or those

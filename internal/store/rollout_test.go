@@ -174,7 +174,7 @@ func TestADeviceHasItsTurnAndItsAssignmentOnce(t *testing.T) {
 		fresh := Assignment{DeviceID: "edge-000", Baseline: "feeders", Version: "2", Settings: map[string]string{"limit": "90"}, Actor: "operator:kim", Owner: worker}
 		d.State, d.Touched = "healthy", false
 		for range 2 {
-			ended, err := s.EndRolloutDevice(bg, d, &fresh)
+			ended, err := s.EndRolloutDevice(bg, d, Ending{Assign: &fresh})
 			require.NoError(t, err)
 			require.Equal(t, "1", ended.Previous.Version)
 			require.True(t, ended.Touched, "once touched, it stays so")
@@ -182,7 +182,7 @@ func TestADeviceHasItsTurnAndItsAssignmentOnce(t *testing.T) {
 		require.NotContains(t, left(), "edge-000")
 		other := d
 		other.State = "failed"
-		ended, err := s.EndRolloutDevice(bg, other, nil)
+		ended, err := s.EndRolloutDevice(bg, other, Ending{})
 		require.NoError(t, err)
 		require.Equal(t, "healthy", ended.State, "the first end counts")
 		_, err = s.TouchRolloutDevice(bg, d)
@@ -191,7 +191,7 @@ func TestADeviceHasItsTurnAndItsAssignmentOnce(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "2", now.Version)
 
-		_, err = s.EndRolloutDevice(bg, RolloutDevice{RolloutID: r.RolloutID, DeviceID: "edge-001", State: "failed", Unsafe: true, Owner: worker, ActivityID: "10"}, nil)
+		_, err = s.EndRolloutDevice(bg, RolloutDevice{RolloutID: r.RolloutID, DeviceID: "edge-001", State: "failed", Unsafe: true, Owner: worker, ActivityID: "10"}, Ending{})
 		require.NoError(t, err)
 		counts, err := s.CountRollout(bg, r)
 		require.NoError(t, err)
@@ -223,7 +223,7 @@ func TestWhatADeviceWasAssignedSinceStays(t *testing.T) {
 	worker := Owner{"rollout/0123456789ab/wave-1/1", "run-4"}
 	d := RolloutDevice{RolloutID: r.RolloutID, DeviceID: "edge-000", State: "healthy", Touched: true, Owner: worker, ActivityID: "9"}
 	a := Assignment{DeviceID: "edge-000", Baseline: "feeders", Version: "2", Actor: "operator:kim", Owner: worker}
-	_, err := s.EndRolloutDevice(bg, d, &a)
+	_, err := s.EndRolloutDevice(bg, d, Ending{Assign: &a})
 	require.NoError(t, err)
 	a.Version, a.Owner = "3", Owner{"onboard/2", "run-9"}
 	require.NoError(t, s.Assign(bg, a))
@@ -238,7 +238,7 @@ func TestWhatADeviceWasAssignedSinceStays(t *testing.T) {
 
 	// A device that had none has none again.
 	d.DeviceID, a.DeviceID, a.Owner = "edge-001", "edge-001", worker
-	_, err = s.EndRolloutDevice(bg, d, &a)
+	_, err = s.EndRolloutDevice(bg, d, Ending{Assign: &a})
 	require.NoError(t, err)
 	_, err = s.UndoRolloutDevice(bg, d, true)
 	require.NoError(t, err)
