@@ -21,7 +21,7 @@ import (
 )
 
 // MaxDevices bounds Options.Devices.
-const MaxDevices = 5000
+const MaxDevices = 10000
 
 // Options say what fleet to simulate. Zero durations are sim's defaults.
 type Options struct {

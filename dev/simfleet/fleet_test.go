@@ -128,7 +128,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	}
 	for _, n := range []int{0, -1, simfleet.MaxDevices + 1} {
 		_, err = simfleet.Start(options("x", n))
-		require.ErrorContains(t, err, "want 1 to 5000")
+		require.ErrorContains(t, err, "want 1 to 10000")
 	}
 	_, err = simfleet.Start(simfleet.Options{Devices: 1})
 	require.EqualError(t, err, "simulated fleet: no state file is given")

@@ -90,7 +90,7 @@ func TestAStartThatCannotWorkSaysInOneLineWhatToDo(t *testing.T) {
 			"--alertmanager takes build, path or a file"},
 		{"a command that there is not", nil, quiet("demolish"), 2, `no command "demolish"; see --help`},
 		{"a flag that there is not", nil, quiet("--demolish"), 2, "flag provided but not defined: -demolish"},
-		{"no devices", nil, quiet("--devices", "0"), 2, "--devices 0: want 1 to 5000"},
+		{"no devices", nil, quiet("--devices", "0"), 2, "--devices 0: want 1 to 10000"},
 		{"a port that there is not", nil, quiet("--worker-port", "70000"), 2, "--worker-port 70000: want a port from 0 to 65535, where 0 means any free one"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

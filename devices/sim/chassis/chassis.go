@@ -72,11 +72,13 @@ type Status struct {
 // concurrent use.
 type Chassis struct {
 	cfg     Config
-	addr    string
-	release func()
+	addr    netip.AddrPort
 	latency atomic.Int64
 
-	mu      sync.Mutex
+	mu sync.Mutex
+	// release lets go of the address while nothing listens there; it is nil
+	// while a face does.
+	release func()
 	closed  bool
 	powered bool
 	booting bool
@@ -120,14 +122,14 @@ func Start(cfg Config) (*Chassis, error) {
 		if err != nil {
 			return nil, fmt.Errorf("simulated device %s on %s: %w", cfg.ID, want, err)
 		}
-		c.addr, c.release = got.String(), release
+		c.addr, c.release = got, release
 		c.mu.Lock()
 		err = c.showLocked()
 		c.mu.Unlock()
 		if err == nil {
 			return c, nil
 		}
-		release()
+		c.letGoLocked()
 		if want.Port() != 0 || try == tries {
 			return nil, fmt.Errorf("simulated device %s on %s: %w", cfg.ID, c.addr, err)
 		}
@@ -175,7 +177,7 @@ func loopback(addr string) (netip.AddrPort, error) {
 }
 
 // Addr returns host:port.
-func (c *Chassis) Addr() string { return c.addr }
+func (c *Chassis) Addr() string { return c.addr.String() }
 
 // lookLocked says what the device should look like.
 func (c *Chassis) lookLocked() look {
@@ -199,23 +201,48 @@ func (c *Chassis) showLocked() error {
 	if c.face != nil {
 		c.face.End()
 		c.face = nil
+		c.holdLocked()
 	}
 	c.shows = want
 	c.problem = nil
+	addr := c.addr.String()
 	switch want {
 	case looksHealthy:
-		c.face, c.problem = c.cfg.Serve(c.addr)
+		c.face, c.problem = c.cfg.Serve(addr)
 	case looksHung:
-		c.face, c.problem = Listen(c.addr, c.cfg.MaxClients, hung)
+		c.face, c.problem = Listen(addr, c.cfg.MaxClients, hung)
 	case looksReset:
-		c.face, c.problem = Listen(c.addr, c.cfg.MaxClients, reset)
+		c.face, c.problem = Listen(addr, c.cfg.MaxClients, reset)
 	}
 	if c.problem != nil {
 		c.face = nil
 		c.cfg.Logger.Error("simulated device cannot take its address", zap.String("device", c.cfg.ID),
-			zap.String("address", c.addr), zap.Error(c.problem))
+			zap.String("address", addr), zap.Error(c.problem))
+	}
+	if c.face != nil {
+		// A face keeps the address by itself, and a large fleet has no file
+		// descriptor to spare.
+		c.letGoLocked()
 	}
 	return c.problem
+}
+
+// holdLocked keeps the address while nothing listens there. That it cannot is
+// not the end: the device waits for its address when it comes back.
+func (c *Chassis) holdLocked() {
+	_, release, err := hold(c.addr)
+	if err != nil {
+		c.cfg.Logger.Warn("simulated device cannot keep its address", zap.String("device", c.cfg.ID), zap.Stringer("address", c.addr), zap.Error(err))
+		return
+	}
+	c.release = release
+}
+
+func (c *Chassis) letGoLocked() {
+	if c.release != nil {
+		c.release()
+		c.release = nil
+	}
 }
 
 // Break gives the device a fault of its network side. A stuck one outlives
@@ -328,7 +355,7 @@ func (c *Chassis) Fault() (f Fault, stuck bool) {
 // Status returns the part of the present state that the chassis knows. A
 // device that runs is starting when it says so.
 func (c *Chassis) Status(up time.Duration, starting bool) Status {
-	s := Status{ID: c.cfg.ID, Profile: c.cfg.Profile, Address: c.addr, Latency: c.Latency()}
+	s := Status{ID: c.cfg.ID, Profile: c.cfg.Profile, Address: c.addr.String(), Latency: c.Latency()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.Fault, s.Stuck = c.fault, c.stuck
@@ -359,6 +386,6 @@ func (c *Chassis) Close() error {
 	c.closed = true
 	c.stopTimerLocked()
 	err := c.showLocked()
-	c.release()
+	c.letGoLocked()
 	return err
 }
