@@ -135,10 +135,13 @@ func (r NetworkReset) String() string { return r.Device + " " + r.Action }
 // Partners returns the other devices of the device's redundancy group, in the
 // order of their IDs; none where it has no group.
 func (inv *Inventory) Partners(d Device) []Device {
+	if d.Redundancy == "" {
+		return nil
+	}
 	var out []Device
-	for _, other := range inv.Devices {
-		if d.Redundancy != "" && other.Redundancy == d.Redundancy && other.ID != d.ID {
-			out = append(out, other)
+	for i := range inv.Devices {
+		if other := &inv.Devices[i]; other.Redundancy == d.Redundancy && other.ID != d.ID {
+			out = append(out, *other)
 		}
 	}
 	return out

@@ -138,15 +138,25 @@ func (p *Pool[L]) makeRoom() {
 		all = append(all, candidate{e, e.used})
 	}
 	p.mu.Unlock()
-	slices.SortFunc(all, func(a, b candidate) int {
-		return cmp.Or(a.used.Compare(b.used), strings.Compare(a.entry.key, b.entry.key))
-	})
-	for _, c := range all {
-		if c.entry.line.Yield() {
-			p.Forget(c.entry.key)
-			return
-		}
+	if len(all) == 0 {
+		return
 	}
+	longest := func(a, b candidate) int {
+		return cmp.Or(a.used.Compare(b.used), strings.Compare(a.entry.key, b.entry.key))
+	}
+	yields := func(c candidate) bool {
+		if !c.entry.line.Yield() {
+			return false
+		}
+		p.Forget(c.entry.key)
+		return true
+	}
+	// It is nearly always the first one, for which nothing has to be sorted.
+	if yields(slices.MinFunc(all, longest)) {
+		return
+	}
+	slices.SortFunc(all, longest)
+	_ = slices.ContainsFunc(all, yields)
 }
 
 // Forget removes the line of a key when nobody refers to it and it is not

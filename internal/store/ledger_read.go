@@ -144,18 +144,3 @@ func (s *Store) findEntry(ctx context.Context, phase string, k EffectKey) (Ledge
 	}
 	return e, nil
 }
-
-// read runs a query outside of the writer and calls each for every row.
-func (s *Store) read(ctx context.Context, each func(scan func(...any) error) error, query string, args ...any) error {
-	rows, err := s.readers.QueryContext(ctx, query, args...)
-	if err == nil {
-		err = eachRow(rows, each)
-	}
-	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return s.explain(err)
-	}
-	return nil
-}

@@ -72,6 +72,7 @@ type Store struct {
 	// db writes; on SQLite it is exactly one connection. readers never write;
 	// on PostgreSQL they are the same pool.
 	db, readers *sql.DB
+	questions   questions
 	writer      *writer
 
 	closeOnce sync.Once
