@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -34,15 +33,11 @@ func BenchmarkDriftScanOfAThousandDevices(b *testing.B) {
 	const feeders, away = 1000, 20 * time.Millisecond
 	// One in seven is a controller that has other registers.
 	p := startMix(b, feeders*7/6+1, simfleet.Mix{Modbus: 100})
-	var all, list []contract.DeviceStatus
-	require.NoError(b, json.Unmarshal([]byte(p.does("device", "list", "-o", "json")), &all))
+	list := p.feederStatuses(feeders)
 	var ids []string
-	for _, d := range all {
-		if d.Profile == "feeder-rtu" && len(list) < feeders {
-			list, ids = append(list, d), append(ids, d.ID)
-		}
+	for _, d := range list {
+		ids = append(ids, d.ID)
 	}
-	require.Len(b, list, feeders)
 	var latencies errgroup.Group
 	latencies.SetLimit(16)
 	for _, d := range list {
@@ -88,16 +83,7 @@ func bareLoop(b *testing.B, list []contract.DeviceStatus) time.Duration {
 	for _, d := range list {
 		regions[d.Region] = append(regions[d.Region], d)
 	}
-	var mu sync.Mutex
-	sites := map[string]chan struct{}{}
-	turn := func(site string) chan struct{} {
-		mu.Lock()
-		defer mu.Unlock()
-		if sites[site] == nil {
-			sites[site] = make(chan struct{}, benchPerSite)
-		}
-		return sites[site]
-	}
+	sites := newTurns()
 	began := time.Now()
 	var reading errgroup.Group
 	for _, region := range regions {
@@ -112,9 +98,7 @@ func bareLoop(b *testing.B, list []contract.DeviceStatus) time.Duration {
 					var within errgroup.Group
 					for _, d := range batch {
 						within.Go(func() error {
-							site := turn(d.Site)
-							site <- struct{}{}
-							defer func() { <-site }()
+							defer sites.take(d.Site, benchPerSite)()
 							return readBare(d.Address)
 						})
 					}
@@ -132,12 +116,22 @@ func bareLoop(b *testing.B, list []contract.DeviceStatus) time.Duration {
 
 // readBare reads the settings of a feeder by itself.
 func readBare(address string) error {
-	handler := modbus.NewTCPClientHandler(address)
-	handler.Timeout, handler.SlaveId = 5*time.Second, 255
-	if err := handler.Connect(); err != nil {
+	return askBare(address, func(c modbus.Client) error {
+		_, err := c.ReadHoldingRegisters(100, 15)
 		return err
+	})
+}
+
+// feederStatuses are the first n feeders of the device list.
+func (s *site) feederStatuses(n int) (list []contract.DeviceStatus) {
+	s.t.Helper()
+	var all []contract.DeviceStatus
+	require.NoError(s.t, json.Unmarshal([]byte(s.does("device", "list", "-o", "json")), &all))
+	for _, d := range all {
+		if d.Profile == "feeder-rtu" && len(list) < n {
+			list = append(list, d)
+		}
 	}
-	defer func() { _ = handler.Close() }()
-	_, err := modbus.NewClient(handler).ReadHoldingRegisters(100, 15)
-	return err
+	require.Len(s.t, list, n)
+	return list
 }
