@@ -127,7 +127,7 @@ func (p *plant) operator(driver devices.Driver) *fleet.Operator {
 	if driver == nil {
 		driver = p.driver
 	}
-	return p.operatorWithin(driver, 200*time.Millisecond)
+	return p.operatorWithin(driver, 2*time.Second)
 }
 
 // operatorWithin is operator with another time-out of answers.
@@ -136,7 +136,7 @@ func (p *plant) operatorWithin(driver devices.Driver, response time.Duration) *f
 	f, err := fleetdir.Load(p.dir)
 	require.NoError(p.t, err)
 	o, err := fleet.New(fleet.Options{Fleet: f, Drivers: []devices.Driver{driver}, Dialer: dial.Dialer{},
-		ConnectTimeout: 300 * time.Millisecond, ResponseTimeout: response})
+		ConnectTimeout: 2 * time.Second, ResponseTimeout: response})
 	require.NoError(p.t, err)
 	return o
 }
