@@ -89,6 +89,7 @@ func (a *Activities) RegisterCentral(r worker.ActivityRegistry) {
 	register(a, r, contract.ActivityNoteRollout, a.noteRollout)
 	register(a, r, contract.ActivityRolloutLeft, a.rolloutLeft)
 	register(a, r, contract.ActivitySettleDevice, a.settleRolloutDevice)
+	register(a, r, contract.ActivityAwaitLease, a.awaitLease)
 	register(a, r, contract.ActivityCheckMetric, a.checkMetric)
 	register(a, r, contract.ActivityReadRunbook, a.readRunbook)
 	register(a, r, contract.ActivityRolloutCalendar, a.rolloutCalendar)

@@ -73,6 +73,9 @@ func (a *Activities) rollBackLeased(ctx context.Context, in contract.RollBackDev
 	say, stop := heartbeat(ctx)
 	defer stop()
 	lease, err := a.together(ctx, op, in.DeviceID, owner(ctx), false)
+	if held := heldBy(err); held != nil && in.Yield {
+		return waits(in.DeviceID, held, err), nil
+	}
 	if err != nil {
 		return contract.DeviceVerdict{}, err
 	}

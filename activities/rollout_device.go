@@ -55,6 +55,9 @@ func (a *Activities) rollOutLeased(ctx context.Context, in contract.RollOutDevic
 	// partners are.
 	begun := r.was.Touched && r.was.Owner == own && r.was.ActivityID == activity.GetInfo(ctx).ActivityID
 	lease, err := a.together(ctx, op, in.DeviceID, own, !begun)
+	if held := heldBy(err); held != nil && in.Yield && !begun {
+		return waits(in.DeviceID, held, err), nil
+	}
 	if err != nil {
 		return contract.DeviceVerdict{}, err
 	}

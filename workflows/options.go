@@ -27,6 +27,22 @@ func leaseOptions(wait time.Duration, deviceID string) workflow.ActivityOptions 
 	}
 }
 
+// awaitLeaseOptions make the retry policy the queue for a device that another
+// workflow holds: no history grows while it waits. Nothing is taken, so that a
+// workflow that gives up need not hear of the end.
+func awaitLeaseOptions(wait time.Duration, deviceID string) workflow.ActivityOptions {
+	return workflow.ActivityOptions{
+		StartToCloseTimeout:    min(15*time.Second, wait),
+		ScheduleToCloseTimeout: wait,
+		Summary:                "wait for the lease of " + deviceID,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval:    200 * time.Millisecond,
+			BackoffCoefficient: 1.5,
+			MaximumInterval:    10 * time.Second,
+		},
+	}
+}
+
 // decommissionOptions make the retry policy the queue for a device that a
 // remediation holds. They need the store alone.
 func decommissionOptions(deviceID string) workflow.ActivityOptions {

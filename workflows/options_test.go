@@ -15,7 +15,7 @@ import (
 
 func TestEveryActivityIsBoundedNamedAndRetried(t *testing.T) {
 	all := map[string]workflow.ActivityOptions{
-		"lease": leaseOptions(time.Hour, "edge-001"), "record": recordOptions("close incident, resolved"), "escalate": escalateOptions("edge-001"), "decommission": decommissionOptions("edge-001"),
+		"lease": leaseOptions(time.Hour, "edge-001"), "record": recordOptions("close incident, resolved"), "escalate": escalateOptions("edge-001"), "decommission": decommissionOptions("edge-001"), "await lease": awaitLeaseOptions(time.Hour, "edge-001"),
 	}
 	for _, a := range contract.Actions() {
 		all[a.Name] = actionOptions(a, "north", a.Verb)
@@ -33,7 +33,7 @@ func TestEveryActivityIsBoundedNamedAndRetried(t *testing.T) {
 	require.True(t, all["lease"].WaitForCancellation, "a cancelled workflow has to know whether it got the lease")
 	require.Equal(t, "take lease, open incident, edge-001", all["lease"].Summary)
 	require.Equal(t, "edgefleet.north", all[contract.ActionVerifyDevice].TaskQueue)
-	for _, name := range []string{"lease", "record", "escalate", "decommission"} {
+	for _, name := range []string{"lease", "record", "escalate", "decommission", "await lease"} {
 		require.Zero(t, all[name].RetryPolicy.MaximumAttempts, "%s is bounded by time alone", name)
 		require.Empty(t, all[name].TaskQueue, "%s needs no device", name)
 	}

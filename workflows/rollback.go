@@ -14,8 +14,13 @@ import (
 // rollbackPage is how many devices a rollback is told of at once.
 const rollbackPage = 500
 
-// rollbackWithin bounds the work on one device.
-const rollbackWithin = 10 * time.Minute
+const (
+	// rollbackWithin bounds the work on one device, rollbackDeadline all of it
+	// with the wait for its lease, which is what is left.
+	rollbackWithin   = 10 * time.Minute
+	rollbackDeadline = 30 * time.Minute
+	rollbackWait     = rollbackDeadline - rollbackWithin
+)
 
 // Rollback gives the devices to which a rollout may have written something back
 // what they had, many at once within the bounds. A device that cannot go back
@@ -34,14 +39,19 @@ func Rollback(ctx workflow.Context, in contract.RollbackInput) (contract.Rollbac
 }
 
 type rollback struct {
-	in       contract.RollbackInput
-	after    string
-	work     *fanout
-	missed   []contract.SettleDeviceInput
+	in     contract.RollbackInput
+	after  string
+	work   *fanout
+	missed []contract.SettleDeviceInput
+	// yields says that the rollback waits for leases by itself; waits are the
+	// devices that do.
+	yields   bool
+	waits    []contract.LeaseWait
 	progress contract.RollbackProgress
 }
 
 func (b *rollback) run(ctx workflow.Context) (contract.RollbackProgress, error) {
+	b.yields = awaitsLeases(ctx)
 	if b.in.Own && b.in.Resume == nil {
 		if err := b.note(ctx, contract.RolloutRollingBack, b.in.Reason, "rollback begun", false); err != nil {
 			return b.progress, err
@@ -98,11 +108,23 @@ func rolledBack(p contract.RollbackProgress) (state, detail string) {
 	return contract.RolloutPartlyBack, fmt.Sprintf("%d devices are as before, %d are not and need a person", p.Back, p.Kept)
 }
 
+// start begins the work on a device, which keeps its place while it waits for
+// its lease.
 func (b *rollback) start(ctx workflow.Context, d contract.DeviceRef) workflow.Future {
+	if !b.yields {
+		return b.turn(ctx, d)
+	}
+	future, settable := workflow.NewFuture(ctx)
+	workflow.Go(ctx, func(ctx workflow.Context) { settable.Set(b.patiently(ctx, d)) })
+	return future
+}
+
+// turn is one try at a device.
+func (b *rollback) turn(ctx workflow.Context, d contract.DeviceRef) workflow.Future {
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:              contract.RegionQueue(d.Region),
 		StartToCloseTimeout:    rollbackWithin,
-		ScheduleToCloseTimeout: 30 * time.Minute,
+		ScheduleToCloseTimeout: rollbackDeadline,
 		HeartbeatTimeout:       15 * time.Second,
 		WaitForCancellation:    true,
 		Summary:                "roll back, " + d.ID,
@@ -112,7 +134,7 @@ func (b *rollback) start(ctx workflow.Context, d contract.DeviceRef) workflow.Fu
 	})
 	return workflow.ExecuteActivity(ctx, contract.ActivityRollBackDevice, contract.RollBackDeviceInput{
 		Scope:     contract.Scope{DeviceID: d.ID, Actor: b.in.Actor, Reason: b.in.Reason},
-		RolloutID: b.in.RolloutID, Silence: b.in.Silence, Deadline: rollbackWithin,
+		RolloutID: b.in.RolloutID, Silence: b.in.Silence, Deadline: rollbackWithin, Yield: b.yields,
 	})
 }
 
@@ -139,7 +161,7 @@ func (b *rollback) count(v contract.DeviceVerdict) {
 		b.progress.Kept++
 	}
 	if len(b.progress.Findings) < maxFindings {
-		b.progress.Findings = append(b.progress.Findings, contract.RolloutFinding(v))
+		b.progress.Findings = append(b.progress.Findings, v.Finding())
 	}
 }
 
@@ -176,12 +198,14 @@ func (b *rollback) seen() contract.RollbackProgress {
 		}
 	}
 	slices.Sort(p.Running)
+	p.LeaseWaits, p.Held = slices.Clone(b.waits[:min(len(b.waits), maxFindings)]), len(b.waits)
 	return p
 }
 
 func (b *rollback) show(ctx workflow.Context) {
 	var out page
 	out.printf("**%d** devices are as before, %d are not\n\n", b.progress.Back, b.progress.Kept)
+	out.showWaits(b.waits[:min(len(b.waits), maxFindings)], len(b.waits))
 	for _, f := range b.progress.Findings {
 		out.printf("- %s, %s: %s\n", f.DeviceID, f.State, f.Detail)
 	}

@@ -211,7 +211,7 @@ func (w *wave) judge(v contract.DeviceVerdict, out *looked) {
 			return
 		}
 	}
-	w.find(contract.RolloutFinding(v))
+	w.find(v.Finding())
 }
 
 // lookAtMetric evaluates the strategy's PromQL expression.

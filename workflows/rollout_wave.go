@@ -20,10 +20,13 @@ const leftPage = 500
 // ends early, with what is left to do, when a limit is passed or it is told to
 // stop: what is in work then comes to its end. Programs keeps compiled runbooks.
 func RolloutWave(ctx workflow.Context, in contract.RolloutWaveInput, programs *runbook.Cache) (contract.WaveProgress, error) {
-	w := &wave{in: in, programs: programs, control: in.Control, calendars: map[string]contract.Opening{},
+	w := &wave{in: in, programs: programs, control: in.Control, calendars: map[string]contract.Opening{}, waited: map[string]time.Duration{},
 		progress: contract.WaveProgress{Wave: in.Wave.Number, Phase: contract.WaveRolling, RolloutCounts: in.Mine, Began: workflow.Now(ctx)}}
 	if r := in.Resume; r != nil {
 		w.progress, w.idle, w.state = r.Progress, r.Idle, *r
+		for _, l := range r.Waited {
+			w.waited[l.DeviceID] = l.Waited
+		}
 	}
 	if err := workflow.SetQueryHandler(ctx, contract.QueryProgress, func() (contract.WaveProgress, error) {
 		return w.seen(), nil
@@ -50,7 +53,12 @@ type wave struct {
 	// state is what goes along when it continues as new.
 	state contract.WaveState
 
-	work      waveWork
+	work waveWork
+	// yields says that the wave waits for leases by itself; waits are the
+	// devices that do, and waited how long each has so far.
+	yields    bool
+	waits     []*leaseWait
+	waited    map[string]time.Duration
 	calendars map[string]contract.Opening
 	// nextStart is when the rate lets the next device begin.
 	nextStart time.Time
@@ -63,6 +71,7 @@ type wave struct {
 }
 
 func (w *wave) run(ctx workflow.Context) (contract.WaveProgress, error) {
+	w.yields = awaitsLeases(ctx)
 	selector := w.listen(ctx)
 	if !w.state.Soaked {
 		w.show(ctx)
@@ -108,7 +117,7 @@ func (w *wave) again(ctx workflow.Context, selector workflow.Selector) (contract
 		// The time in which it could do nothing goes on in the next run.
 		w.idle += workflow.Now(ctx).Sub(w.idleSince)
 	}
-	w.state.Progress, w.state.Idle = w.progress, w.idle
+	w.state.Progress, w.state.Idle, w.state.Waited = w.progress, w.idle, w.waitedFor()
 	next.Control, next.Resume = w.control, &w.state
 	return w.progress, workflow.NewContinueAsNewError(ctx, contract.WorkflowRolloutWave, next)
 }
@@ -125,7 +134,7 @@ func (w *wave) roll(ctx workflow.Context, selector workflow.Selector) error {
 			if err := w.refill(ctx); err != nil {
 				return err
 			}
-			if w.work.empty() && len(w.work.running) == 0 {
+			if w.work.empty() && w.atRest() {
 				w.progress.Phase = contract.WaveSoaking
 				return nil
 			}
@@ -136,12 +145,18 @@ func (w *wave) roll(ctx workflow.Context, selector workflow.Selector) error {
 		}
 		w.fill(ctx, timers, selector)
 		w.phase(ctx)
-		if len(w.work.running) == 0 && (ctx.Err() != nil || w.stops() || long(ctx)) {
-			return nil
+		if ctx.Err() != nil || w.stops() || long(ctx) {
+			w.leaveWaits()
+			if w.atRest() {
+				return nil
+			}
 		}
 		selector.Select(ctx)
 	}
 }
+
+// atRest says that no device is in work, and none waits for its lease.
+func (w *wave) atRest() bool { return len(w.work.running) == 0 && len(w.waits) == 0 }
 
 // goesOn says that devices may begin.
 func (w *wave) goesOn(ctx workflow.Context) bool {
@@ -217,6 +232,8 @@ func (w *wave) begin(ctx workflow.Context, selector workflow.Selector, d contrac
 			w.work.leave(d)
 			w.work.add([]contract.RolloutRef{d})
 			w.closed(ctx, d)
+		case err == nil && v.State == contract.DeviceHeld && v.Holder != nil:
+			w.await(ctx, selector, d, *v.Holder)
 		case err == nil:
 			w.done(ctx, d, v)
 		default:
@@ -228,10 +245,12 @@ func (w *wave) begin(ctx workflow.Context, selector workflow.Selector, d contrac
 // start begins the work on one device.
 func (w *wave) start(ctx workflow.Context, d contract.RolloutRef) workflow.Future {
 	s := w.in.Strategy
+	// What it has waited for its lease is gone.
+	deadline := max(s.DeviceDeadline-w.waited[d.ID], w.forWork(d))
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:              contract.RegionQueue(d.Region),
-		StartToCloseTimeout:    s.DeviceDeadline,
-		ScheduleToCloseTimeout: s.DeviceDeadline,
+		StartToCloseTimeout:    deadline,
+		ScheduleToCloseTimeout: deadline,
 		HeartbeatTimeout:       15 * time.Second,
 		WaitForCancellation:    true,
 		Summary:                "roll out, " + d.ID,
@@ -241,7 +260,7 @@ func (w *wave) start(ctx workflow.Context, d contract.RolloutRef) workflow.Futur
 	})
 	in := contract.RollOutDeviceInput{
 		Scope:     contract.Scope{DeviceID: d.ID, Actor: w.in.Actor, Reason: w.in.Reason},
-		RolloutID: w.in.RolloutID, Takes: max(s.Takes, d.Takes), Silence: !s.NoSilences, Deadline: s.DeviceDeadline,
+		RolloutID: w.in.RolloutID, Takes: max(s.Takes, d.Takes), Silence: !s.NoSilences, Deadline: deadline, Yield: w.yields,
 	}
 	if o, ok := w.calendars[d.Calendar]; ok {
 		in.Until = o.Until
@@ -280,9 +299,10 @@ func (w *wave) settle(ctx workflow.Context, selector workflow.Selector, d contra
 // done takes a verdict into account.
 func (w *wave) done(ctx workflow.Context, d contract.RolloutRef, v contract.DeviceVerdict) {
 	w.work.leave(d)
+	w.endWait(d)
 	w.progress.Count(v.State, v.Unsafe)
 	if v.State != contract.DeviceHealthy && v.State != contract.DeviceAlready && v.State != contract.DeviceSkipped {
-		w.find(contract.RolloutFinding(v))
+		w.find(v.Finding())
 	}
 	if w.progress.Breach == "" {
 		w.progress.Breach = w.breach(v)
@@ -347,6 +367,8 @@ func (w *wave) phase(ctx workflow.Context) {
 		if opens := w.opens(); opens != nil {
 			w.progress.Phase, w.progress.Opens, idle = contract.WaveWaiting, opens, true
 		}
+	case len(w.work.running) == 0 && len(w.waits) > 0 && !w.stops():
+		w.progress.Phase = contract.WaveHeld
 	}
 	switch {
 	case idle && w.idleSince.IsZero():
@@ -368,6 +390,7 @@ func (w *wave) seen() contract.WaveProgress {
 		p.Running = append(p.Running, d.ID)
 	}
 	slices.Sort(p.Running)
+	p.LeaseWaits, p.Held = w.leaseWaits()
 	p.Left = max(0, w.in.Wave.Devices-p.Ended())
 	return p
 }
@@ -382,6 +405,7 @@ func (w *wave) show(ctx workflow.Context) {
 	if p.Breach != "" {
 		b.printf("**stopped**: %s\n\n", p.Breach)
 	}
+	b.showWaits(w.leaseWaits())
 	for _, f := range p.Findings {
 		b.printf("- %s, %s: %s\n", f.DeviceID, f.State, f.Detail)
 	}

@@ -68,7 +68,11 @@ func (q *waveWork) take(s *waveSite, i int) contract.RolloutRef {
 	return d
 }
 
+// leave frees the place of a device, if it has one.
 func (q *waveWork) leave(d contract.RolloutRef) {
+	if !slices.ContainsFunc(q.running, func(r contract.RolloutRef) bool { return r.ID == d.ID }) {
+		return
+	}
 	q.perSite[d.Site]--
 	q.perRegion[d.Region]--
 	q.perGroup[d.Group]--

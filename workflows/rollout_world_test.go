@@ -24,6 +24,9 @@ type rolloutWorld struct {
 	ended map[string]contract.DeviceVerdict
 	// roll says what becomes of a device; nil is healthy.
 	roll func(in contract.RollOutDeviceInput) (contract.DeviceVerdict, error)
+	// back says what becomes of a device that is taken back; nil, and a verdict
+	// without a state, is that it is as before.
+	back func(in contract.RollBackDeviceInput) contract.DeviceVerdict
 	// look says what a check finds; nil is healthy.
 	look func(id string) contract.DeviceVerdict
 	// opening says how a calendar stands.
@@ -53,11 +56,12 @@ func newRolloutWorld(t *testing.T, n int) *rolloutWorld {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.order = append(r.order, in.DeviceID)
-		if err == nil && v.State != contract.DeviceNotInTime {
+		if err == nil && v.State != contract.DeviceNotInTime && v.State != contract.DeviceHeld {
 			r.ended[in.DeviceID] = v
 		}
 		return v, err
 	})
+	serveOrFail(r.world, contract.ActivityAwaitLease, free)
 	serve(r.world, contract.ActivitySettleDevice, func(in contract.SettleDeviceInput) any {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -121,22 +125,34 @@ func newRolloutWorld(t *testing.T, n int) *rolloutWorld {
 		}
 		return out
 	})
-	serve(r.world, contract.ActivityRollBackDevice, func(in contract.RollBackDeviceInput) any {
+	serveOrFail(r.world, contract.ActivityRollBackDevice, func(in contract.RollBackDeviceInput) (contract.DeviceVerdict, error) {
+		if r.back != nil {
+			if v := r.back(in); v.State != "" {
+				return v, nil
+			}
+		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		v := contract.DeviceVerdict{DeviceID: in.DeviceID, State: contract.DeviceBack}
 		r.ended[in.DeviceID] = v
-		return v
+		return v, nil
 	})
 	return r
 }
 
 func serveOrFail[In, Out any](w *world, name string, answer func(In) (Out, error)) {
-	w.env.RegisterActivityWithOptions(func(_ context.Context, in In) (Out, error) {
+	w.env.RegisterActivityWithOptions(func(ctx context.Context, in In) (Out, error) {
 		w.mu.Lock()
 		w.attempts[name]++
-		w.calls = append(w.calls, call{name: name, input: in})
+		n := w.attempts[name]
+		w.calls = append(w.calls, call{name: name, info: activity.GetInfo(ctx), input: in})
 		w.mu.Unlock()
+		if w.before != nil {
+			if err := w.before(name, n); err != nil {
+				var none Out
+				return none, err
+			}
+		}
 		return answer(in)
 	}, activity.RegisterOptions{Name: name})
 }

@@ -133,6 +133,9 @@ func (v *rolloutView) look(ctx context.Context, last bool) {
 		}
 	}
 	p = merged(p, w)
+	if p.Rollback != nil && p.State == contract.RolloutRollingBack {
+		p.Held, p.LeaseWaits = p.Rollback.Held, p.Rollback.LeaseWaits
+	}
 	v.last = p
 	if v.app.opts.Terminal {
 		v.out.draw(v.app.rolloutLines(p, w))
@@ -165,7 +168,7 @@ func merged(p contract.RolloutProgress, w *contract.WaveProgress) contract.Rollo
 		}
 		p.Sum(waves[i].RolloutCounts)
 	}
-	p.Waves = waves
+	p.Waves, p.Held, p.LeaseWaits = waves, w.Held, w.LeaseWaits
 	return p
 }
 
@@ -201,6 +204,9 @@ func (a *App) rolloutText(p contract.RolloutProgress, w *contract.WaveProgress) 
 	if w != nil && len(w.Running) > 0 {
 		parts = append(parts, fmt.Sprintf("%d in work", len(w.Running)))
 	}
+	if p.Held > 0 {
+		parts = append(parts, a.heldText(p))
+	}
 	if w != nil && w.Opens != nil {
 		parts = append(parts, "the window opens at "+stamp(*w.Opens))
 	}
@@ -214,6 +220,40 @@ func (a *App) rolloutText(p contract.RolloutProgress, w *contract.WaveProgress) 
 		parts = append(parts, fmt.Sprintf("%d back, %d not", b.Back, b.Kept))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// heldText says who waits for another workflow's lease, in a few words.
+func (a *App) heldText(p contract.RolloutProgress) string {
+	if len(p.LeaseWaits) == 0 {
+		return fmt.Sprintf("%d waiting for a lease", p.Held)
+	}
+	first := p.LeaseWaits[0]
+	text := fmt.Sprintf("%s waits for its lease, held by %s for %s", first.DeviceID, oneLine(first.Holder.WorkflowID),
+		ageText(a.opts.Clock().Sub(first.Holder.Since)))
+	if p.Held > 1 {
+		text += fmt.Sprintf(" (and %d more)", p.Held-1)
+	}
+	return text
+}
+
+// leaseTable shows who waits for whom, and until when.
+func leaseTable(w io.Writer, p contract.RolloutProgress) {
+	if len(p.LeaseWaits) == 0 {
+		return
+	}
+	rows := make([][]string, 0, len(p.LeaseWaits))
+	for _, l := range p.LeaseWaits {
+		what := "its lease"
+		if l.Holder.DeviceID != l.DeviceID {
+			what = "its partner " + l.Holder.DeviceID
+		}
+		rows = append(rows, []string{l.DeviceID, what, l.Holder.WorkflowID, stamp(l.Holder.Since), stamp(l.Until)})
+	}
+	fmt.Fprintln(w)
+	table(w, "DEVICE|WAITS FOR|HELD BY|SINCE (UTC)|GIVES UP (UTC)", rows)
+	if more := p.Held - len(rows); more > 0 {
+		fmt.Fprintf(w, "and %d more\n", more)
+	}
 }
 
 // pace is how many devices end within a minute of the present wave, and how long
@@ -315,6 +355,7 @@ func (a *App) showRollout(c *cli.Context, p contract.RolloutProgress) error {
 		}
 		fmt.Fprintln(w)
 		table(w, "WAVE|NAME|DEVICES|VERDICT|COUNTS|DETAIL", rows)
+		leaseTable(w, p)
 		if p.Rollback != nil {
 			fmt.Fprintln(w)
 			rollbackTable(w, *p.Rollback)

@@ -73,6 +73,12 @@ func (a *App) rolloutStatus(c *cli.Context) error {
 			p = merged(p, &w)
 		}
 	}
+	if p.State == contract.RolloutRollingBack {
+		var b contract.RollbackProgress
+		if err := view.ask(ctx, contract.RollbackID(p.RolloutID), &b); err == nil {
+			p.Rollback, p.Held, p.LeaseWaits = &b, b.Held, b.LeaseWaits
+		}
+	}
 	return a.showRollout(c, p)
 }
 

@@ -383,6 +383,11 @@ func TestARolloutIsStartedAndFollowed(t *testing.T) {
 	runs.Events = done.Events[:1]
 	wave := &contract.WaveProgress{Wave: 2, Phase: contract.WaveRolling, RolloutCounts: contract.RolloutCounts{Healthy: 1}, Running: []string{"edge-002"}, Began: at(0)}
 	waits := standing(contract.RolloutWaiting, "wave 2 (100%, 2 devices)", contract.RolloutCounts{Healthy: 1})
+	heldNow := *wave
+	heldNow.Phase, heldNow.Running, heldNow.Held = contract.WaveHeld, nil, 2
+	heldNow.LeaseWaits = []contract.LeaseWait{
+		{DeviceID: "edge-002", Since: at(10), Until: at(600), Holder: contract.LeaseHolder{DeviceID: "edge-002", WorkflowID: "remediate/edge-002/EdgeDeviceOffline/f-1", RunID: "r", Since: at(5)}},
+		{DeviceID: "edge-003", Since: at(10), Until: at(600), Holder: contract.LeaseHolder{DeviceID: "edge-009", WorkflowID: "onboard/x", RunID: "q", Since: at(7)}}}
 	approve := at(90)
 	waits.Waiting, waits.ApproveBy = "wave 2 (100%, 2 devices)", &approve
 	for _, c := range []struct {
@@ -399,6 +404,8 @@ func TestARolloutIsStartedAndFollowed(t *testing.T) {
 		{"rollout-watch-unknown", "rollout watch 0123456789ab", &rolling{err: serviceerror.NewNotFound("no")}, 2},
 		{"rollout-watch-terminated", "rollout watch 0123456789ab", &rolling{err: &temporal.TerminatedError{}}, 1},
 		{"rollout-status", "rollout status 0123456789ab", &rolling{looks: []contract.RolloutProgress{runs}, wave: wave}, 0},
+		{"rollout-status-held", "rollout status 0123456789ab", &rolling{looks: []contract.RolloutProgress{runs}, wave: &heldNow}, 0},
+		{"rollout-watch-held", "rollout watch 0123456789ab", &rolling{result: done, looks: []contract.RolloutProgress{runs, done}, wave: &heldNow}, 0},
 		{"rollout-status-paused", "rollout status " + planHash, &rolling{looks: []contract.RolloutProgress{standing(contract.RolloutPaused, "it hums", contract.RolloutCounts{Failed: 1})}}, 0},
 		{"rollout-status-gone", "rollout status 0123456789ab", &rolling{}, 2},
 		{"rollout-status-devices", "rollout status 0123456789ab --devices --state failed", &rolling{}, 0},

@@ -31,6 +31,10 @@ type RollbackProgress struct {
 	Kept int `json:"kept"`
 	// Running holds the IDs of the devices in work, sorted.
 	Running []string `json:"running,omitempty"`
+	// Held counts those of them that wait for another workflow's lease,
+	// LeaseWaits are the first of them.
+	Held       int         `json:"held,omitempty"`
+	LeaseWaits []LeaseWait `json:"lease_waits,omitempty"`
 	// Findings are the first devices that are not as before.
 	Findings []RolloutFinding `json:"findings,omitempty"`
 	Began    time.Time        `json:"began"`
@@ -42,4 +46,6 @@ type RollBackDeviceInput struct {
 	RolloutID string        `json:"rollout_id"`
 	Silence   bool          `json:"silence,omitempty"`
 	Deadline  time.Duration `json:"deadline_ns"`
+	// Yield is as in RollOutDeviceInput.
+	Yield bool `json:"yield,omitempty"`
 }

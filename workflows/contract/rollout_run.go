@@ -172,6 +172,10 @@ type RolloutProgress struct {
 	// newer than what stands in Waves.
 	WaveID   string            `json:"wave_id,omitempty"`
 	Rollback *RollbackProgress `json:"rollback,omitempty"`
+	// Held and LeaseWaits are those of the wave or the rollback that runs; whoever
+	// shows a rollout fills them in from there.
+	Held       int         `json:"held,omitempty"`
+	LeaseWaits []LeaseWait `json:"lease_waits,omitempty"`
 	// Events are the last things that happened.
 	Events []Moment   `json:"events,omitempty"`
 	Began  time.Time  `json:"began"`
@@ -235,12 +239,16 @@ type WaveState struct {
 	Soaked     bool       `json:"soaked,omitempty"`
 	Passed     int        `json:"passed"`
 	CheckUntil *time.Time `json:"check_until,omitempty"`
+	// Waited is how long devices have waited for their leases that have not had
+	// their turn yet.
+	Waited []LeaseWaited `json:"waited,omitempty"`
 }
 
 // The phases of a wave.
 const (
 	WaveRolling  = "rolling"
 	WaveWaiting  = "waiting for a window"
+	WaveHeld     = "waiting for leases"
 	WavePaused   = "paused"
 	WaveSoaking  = "soaking"
 	WaveChecking = "checking"
@@ -256,6 +264,10 @@ type WaveProgress struct {
 	Running []string `json:"running,omitempty"`
 	// Opens is when the next window opens, while none is open.
 	Opens *time.Time `json:"opens,omitempty"`
+	// Held counts the devices that wait for another workflow's lease, LeaseWaits
+	// are the first of them.
+	Held       int         `json:"held,omitempty"`
+	LeaseWaits []LeaseWait `json:"lease_waits,omitempty"`
 	// Breach says which limit was passed, and Left how many devices have not
 	// had their turn.
 	Breach  string `json:"breach,omitempty"`

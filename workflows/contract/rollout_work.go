@@ -43,6 +43,9 @@ type RollOutDeviceInput struct {
 	Silence bool          `json:"silence,omitempty"`
 	// Deadline bounds how long a silence can last, whatever becomes of us.
 	Deadline time.Duration `json:"deadline_ns"`
+	// Yield asks for DeviceHeld where another workflow has the device: the caller
+	// waits for it. Without it that is an error, which is retried in place.
+	Yield bool `json:"yield,omitempty"`
 }
 
 // DeviceVerdict is what came of a device. It is also the detail of an error of
@@ -53,6 +56,13 @@ type DeviceVerdict struct {
 	Unsafe   bool   `json:"unsafe,omitempty"`
 	Reason   string `json:"reason,omitempty"`
 	Detail   string `json:"detail"`
+	// Holder is who has the device, with DeviceHeld alone.
+	Holder *LeaseHolder `json:"holder,omitempty"`
+}
+
+// Finding is the verdict as a finding.
+func (v DeviceVerdict) Finding() RolloutFinding {
+	return RolloutFinding{DeviceID: v.DeviceID, State: v.State, Unsafe: v.Unsafe, Reason: v.Reason, Detail: v.Detail}
 }
 
 // SettleDeviceInput is the input of ActivitySettleDevice. State is the verdict

@@ -49,7 +49,7 @@ func wire() map[string]any {
 		RollOutDeviceInput{}, DeviceVerdict{}, SettleDeviceInput{}, CheckRolloutInput{}, CheckRolloutResult{}, CheckMetricInput{},
 		MetricVerdict{}, CalendarInput{}, CalendarResult{}, Opening{}, ReadRunbookInput{}, RolloutTallyInput{}, RolloutTally{}, WaveTally{}, TryAgainInput{}, TryAgainResult{}, RollbackInput{}, RollbackState{},
 		RollbackProgress{}, RollBackDeviceInput{}, RolloutQuery{}, RolloutSummary{}, RolloutPlanPage{}, RolloutDevicePage{}, RolloutDevice{},
-		Trust{}, TriedDevice{}, FingerprintReport{}, PatchQuery{}, PatchPage{}, PatchStatus{}, PatchInput{}, PatchResult{},
+		Trust{}, TriedDevice{}, FingerprintReport{}, PatchQuery{}, PatchPage{}, PatchStatus{}, PatchInput{}, PatchResult{}, LeaseHolder{}, LeaseWait{}, LeaseWaited{}, AwaitLeaseInput{}, AwaitLeaseResult{},
 	} {
 		filled := reflect.New(reflect.TypeOf(v)).Elem()
 		fill(filled, reflect.TypeOf(v).Name())
