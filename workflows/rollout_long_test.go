@@ -96,11 +96,16 @@ func TestAPausedRolloutThatContinuesAsNewStaysPaused(t *testing.T) {
 
 	next := r.again(t)
 	in.Resume.Begun.Strategy.Checks.Soak = 0
-	next.env.RegisterDelayedCallback(func() { require.Len(t, next.order, 1, "nothing begins before somebody resumes it") }, 24*time.Hour)
+	var state string
+	next.env.RegisterDelayedCallback(func() {
+		state = next.now().State
+		require.Len(t, next.order, 1, "nothing begins before somebody resumes it")
+	}, 24*time.Hour)
 	resumed := next.tell(25*time.Hour, contract.UpdateRolloutResume, by("bob"))
 	next.env.ExecuteWorkflow(contract.WorkflowRollout, in)
 	require.NoError(t, next.env.GetWorkflowError())
 	require.NoError(t, resumed.refused)
+	require.Equal(t, contract.RolloutPaused, state)
 	require.Len(t, next.order, 12)
 }
 
