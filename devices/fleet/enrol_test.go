@@ -36,6 +36,8 @@ func TestADeviceProvesWhoItIsBeforeAnythingIsSaidToIt(t *testing.T) {
 		{"the pinned key is shown", "trust_first_use: true", "", keyB + " " + keyC, fleet.OnboardOptions{}, keyB, nil},
 		{"another key than the pinned one", "trust_first_use: true", "", keyC, trust, "",
 			[]string{"it shows " + keyA + ", " + keyB, keyC + " is pinned since it was taken into service", "--accept-replacement --trust-first-use"}},
+		{"another key than the pinned one, which nobody said to trust", "trust_first_use: true", "", keyC, fleet.OnboardOptions{AcceptReplacement: true}, "",
+			[]string{"it shows " + keyA + ", " + keyB, keyC + " is pinned since it was taken into service"}},
 		{"another key than the pinned one, on purpose", "trust_first_use: true", "", keyC, swap, keyA + " " + keyB, nil},
 		{"the fleet file has the last word over a pin", "trust_first_use: true", fmt.Sprintf("%q", keyA), keyC, fleet.OnboardOptions{}, keyA, nil},
 	} {

@@ -114,12 +114,51 @@ func TestAPlannedChangeSurvivesADeathAtEveryStep(t *testing.T) {
 			break
 		}
 		deaths++
+		asked := 0
+		change.Allow = func(context.Context) error { asked++; return nil }
+		begun := len(j.outcomes()) > 0
 		done, err := p.operator(nil).ApplyPlanned(t.Context(), change, j, nil)
+		if begun {
+			require.Zero(t, asked, "after a death %s: what was begun is brought to its end, whatever the window is by now", l.where)
+		} else {
+			require.Equal(t, 1, asked, "after a death %s", l.where)
+		}
 		require.NoError(t, err, "after a death %s", l.where)
 		require.Len(t, done.Changed, 2, "after a death %s", l.where)
 		require.Equal(t, map[string]int{"undervoltage_trip": 1, "overcurrent_pickup": 1}, p.writes(), "after a death %s", l.where)
 	}
 	require.Greater(t, deaths, 8)
+}
+
+// An answer that is lost in the middle of a write leaves a part of it written,
+// by us: the next attempt goes on with the rest, and with nothing that somebody
+// else has changed.
+func TestAPlannedChangeThatWasWrittenInPartIsGoneOnWith(t *testing.T) {
+	for name, changed := range map[string]bool{"as it was left": false, "changed meanwhile": true} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlant(t)
+			change := planned(t, p.operator(nil))
+			j := newMemory()
+			half := &hookedDriver{Driver: p.driver, write: func(s []devices.Setting, call func([]devices.Setting) error) error {
+				_ = call(s[:1])
+				return lost("edge-001")
+			}}
+			_, err := p.operator(half).ApplyPlanned(t.Context(), change, j, nil)
+			require.ErrorIs(t, err, fleet.ErrNotApplied)
+			require.Equal(t, []fleet.Outcome{fleet.Partial}, j.outcomes())
+			if changed {
+				p.poke(106, 0, 500)
+			}
+			_, err = p.operator(nil).ApplyPlanned(t.Context(), change, j, nil)
+			if changed {
+				require.ErrorIs(t, err, fleet.ErrChanged)
+				require.Equal(t, map[string]int{"undervoltage_trip": 1}, p.writes())
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, map[string]int{"undervoltage_trip": 1, "overcurrent_pickup": 1}, p.writes())
+		})
+	}
 }
 
 func TestADeviceGetsBackWhatItHad(t *testing.T) {
@@ -153,6 +192,19 @@ func TestADeviceGetsBackWhatItHad(t *testing.T) {
 		require.Equal(t, []fleet.SettingDrift{{Setting: "undervoltage_trip", Want: "80", Got: "70", Unit: "%"}}, back.Kept)
 		require.Equal(t, map[string]int{"undervoltage_trip": 1, "overcurrent_pickup": 2}, p.writes())
 	})
+	t.Run("but for what somebody changes in the moment of it", func(t *testing.T) {
+		p, _ := roll(t)
+		opened := 0
+		meanwhile := openings{Driver: p.driver, before: func() {
+			if opened++; opened == 2 {
+				p.poke(102, 700)
+			}
+		}}
+		_, err := p.operator(meanwhile).Restore(t.Context(), "edge-001", wrote, had, newMemory(), nil)
+		require.ErrorIs(t, err, fleet.ErrChanged)
+		require.ErrorContains(t, err, "undervoltage_trip is 70, and 80 was written")
+		require.Equal(t, map[string]int{"undervoltage_trip": 1, "overcurrent_pickup": 1}, p.writes())
+	})
 	t.Run("once, wherever the process dies", func(t *testing.T) {
 		for step := 0; ; step++ {
 			p, _ := roll(t)
@@ -168,6 +220,17 @@ func TestADeviceGetsBackWhatItHad(t *testing.T) {
 			require.Equal(t, map[string]int{"undervoltage_trip": 2, "overcurrent_pickup": 2}, p.writes(), "after a death %s", l.where)
 		}
 	})
+}
+
+// openings tells before each link that is opened.
+type openings struct {
+	devices.Driver
+	before func()
+}
+
+func (o openings) Open(ctx context.Context, ep devices.Endpoint) (devices.Link, error) {
+	o.before()
+	return o.Driver.Open(ctx, ep)
 }
 
 // assigned is what one device was assigned.

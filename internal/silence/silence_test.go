@@ -1,7 +1,9 @@
 package silence
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -42,7 +44,7 @@ func (m *manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewDecoder(r.Body).Decode(&s)
 		id, _ := s["id"].(string)
 		if id == "" {
-			id = "11111111-2222-3333-4444-555555555555"
+			id = fmt.Sprintf("11111111-2222-3333-4444-%012d", len(m.silences))
 		}
 		s["id"], s["status"], s["updatedAt"] = id, map[string]any{"state": "active"}, s["startsAt"]
 		m.silences[id] = s
@@ -90,7 +92,9 @@ func TestASilenceLastsAsLongAsItIsHeld(t *testing.T) {
 	require.Eventually(t, func() bool { _, posts := m.look(); return posts > 3 }, 10*time.Second, time.Millisecond, "it is extended")
 	active, _ := m.look()
 	require.Equal(t, 1, active, "it is one silence that is extended")
-	require.NoError(t, h.Release(t.Context()))
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, h.Release(over), "also when the work was cancelled")
 	active, _ = m.look()
 	require.Zero(t, active)
 	require.NoError(t, h.Release(t.Context()), "once more is harmless")
@@ -105,6 +109,20 @@ func TestASilenceOfADeadProcessIsTakenUp(t *testing.T) {
 	require.NoError(t, h.Release(t.Context()))
 	active, _ := m.look()
 	require.Zero(t, active)
+}
+
+func TestSilencesOfOthersAreLeftAlone(t *testing.T) {
+	c, m := clientOf(t)
+	others := edge()
+	others.Marker = "edgefleet rollout y edge-001"
+	theirs, err := c.Hold(t.Context(), others)
+	require.NoError(t, err)
+	ours, err := c.Hold(t.Context(), edge())
+	require.NoError(t, err)
+	require.NoError(t, ours.Release(t.Context()))
+	active, _ := m.look()
+	require.Equal(t, 1, active, "it was not made by this work")
+	require.NoError(t, theirs.Release(t.Context()))
 }
 
 func TestWhatWouldSilenceTooMuchIsRefused(t *testing.T) {
