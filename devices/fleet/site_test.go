@@ -1,6 +1,7 @@
 package fleet_test
 
 import (
+	"context"
 	"crypto/sha1" // OPC UA tools show the SHA-1 of a certificate.
 	"crypto/x509"
 	"encoding/hex"
@@ -175,6 +176,33 @@ func TestAControllerWithAnotherCertificateIsRefusedBeforeAnyPasswordIsSent(t *te
 	shown, err = s.operator().Fingerprints(t.Context(), "plc-1")
 	require.NoError(t, err)
 	require.Equal(t, fleet.ShownUnknown, shown.Verdict)
+}
+
+// twoFaced shows the certificate of another endpoint of the server as well.
+type twoFaced struct {
+	*opcua.Driver
+	other string
+}
+
+func (d twoFaced) Fingerprints(ctx context.Context, ep devices.Endpoint) ([]string, error) {
+	own, err := d.Driver.Fingerprints(ctx, ep)
+	return append(own, d.other), err
+}
+
+func TestAControllerThatShowsSeveralCertificatesIsNotTrustedByAGuess(t *testing.T) {
+	s, plc := newPLC(t)
+	identity, err := plcIdentity()
+	require.NoError(t, err)
+	other := "00" + identity.Thumbprint()[2:]
+	s.drivers[1] = twoFaced{s.drivers[1].(*opcua.Driver), other}
+	s.declare(true, plcLine(plc, ""))
+	report := s.onboard("plc-1", fleet.OnboardOptions{TrustFirstUse: true})
+	require.Equal(t, fleet.PhaseEnrol, report.Failed)
+	require.Contains(t, report.Why, "it shows 2 certificates ("+other)
+	require.Contains(t, report.Why, "which is its own is not to be guessed")
+	require.Empty(t, plc.Writes())
+	s.declare(true, plcLine(plc, fmt.Sprintf("thumbprint: %q", identity.Thumbprint())))
+	require.Empty(t, s.onboard("plc-1", fleet.OnboardOptions{}).Failed, "what is stated is no guess")
 }
 
 func TestAControllerWhosePasswordIsWrongIsReachable(t *testing.T) {
