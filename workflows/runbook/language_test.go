@@ -30,7 +30,7 @@ func TestTheLanguageDoesWhatItsReferenceSays(t *testing.T) {
 	for _, tt := range []struct{ name, source, want string }{
 		{"an action's truth is its answer", "return '%s %s' % (bool(check_network(d)), bool(trigger_network_reset(d)))", "False True"},
 		{"an action's fields are those of the report", "r = check_network(device_id=d)\nreturn r.diagnosis + ' ' + r.verdicts[0].check + ' ' + r.device_id", "no route tcp connect edge-001"},
-		{"an action's report prints as a call", "return str(detect_config_drift(d))", `drift_report(device_id="edge-001", baseline="", version="", checked=0, drifted=[setting_drift(setting="VRef", want="230", got="231", unit="", diff="")])`},
+		{"an action's report prints as a call", "return str(detect_config_drift(d))", `drift_report(device_id="edge-001", baseline="", version="", checked=0, drifted=[setting_drift(setting="VRef", want="230", got="231", unit="", diff="")], ignored=[])`},
 		{"a report's type has a name", "return type(check_network(d))", "network_report"},
 		{"reports compare by their fields", "return str(check_network(d) == check_network(d))", "True"},
 		{"parameters may be positional or named", "return update_incident_status(d, 'investigating', note='x').status", "investigating"},
