@@ -53,11 +53,11 @@ func (s *site) trustPatches(key minisign.PublicKey) {
 
 // planPatch plans a patch once the worker has taken up the directory that has
 // it.
-func (s *site) planPatch(name string) contract.RolloutPlanPage {
+func (s *site) planPatch(name string, flags ...string) contract.RolloutPlanPage {
 	s.t.Helper()
 	var plan contract.RolloutPlanPage
 	until(s.t, patience, func() error {
-		code, out, told := s.cli("patch", "plan", name, "--canary", "none", "--waves", "100%", "-o", "json")
+		code, out, told := s.cli(append([]string{"patch", "plan", name, "--canary", "none", "--waves", "100%", "-o", "json"}, flags...)...)
 		if code != 0 {
 			return errors.New(told)
 		}
