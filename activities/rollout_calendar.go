@@ -160,22 +160,30 @@ func (a *Activities) rolloutCalendar(ctx context.Context, in contract.CalendarIn
 		if err != nil {
 			return out, permanent(contract.ErrConfig, err)
 		}
-		out.Openings = append(out.Openings, opening(name, c.At(now)))
+		out.Openings = append(out.Openings, opening(name, c, now))
 	}
 	return out, nil
 }
 
-func opening(name string, s window.State) contract.Opening {
+func opening(name string, c window.Calendar, now time.Time) contract.Opening {
+	s := c.At(now)
 	o := contract.Opening{Calendar: name, Open: s.Open, Never: !s.Open && s.Opens.IsZero()}
 	if s.Open && !s.Until.IsZero() {
-		until := s.Until.UTC()
-		o.Until = &until
+		o.Until, o.Next = known(s.Until), known(c.At(s.Until).Opens)
 	}
-	if !s.Open && !s.Opens.IsZero() {
-		opens := s.Opens.UTC()
-		o.Opens = &opens
+	if !s.Open {
+		o.Opens = known(s.Opens)
 	}
 	return o
+}
+
+// known is a moment in UTC, or nil for none.
+func known(at time.Time) *time.Time {
+	if at.IsZero() {
+		return nil
+	}
+	at = at.UTC()
+	return &at
 }
 
 // planOf returns the plan of a rollout that has begun.

@@ -39,11 +39,31 @@ func TestACalendarOfARolloutIsThatOfItsStrategy(t *testing.T) {
 			name := left.Devices[0].Calendar
 			out, err := do[contract.CalendarResult](p, contract.ActivityRolloutCalendar, contract.CalendarInput{RolloutID: r.RolloutID, Calendars: []string{name}})
 			require.NoError(t, err)
-			want := contract.Opening{Calendar: name, Open: c.opens.IsZero(), Until: &to}
+			tomorrow := from.Add(24 * time.Hour)
+			want := contract.Opening{Calendar: name, Open: c.opens.IsZero(), Until: &to, Next: &tomorrow}
 			if !c.opens.IsZero() {
-				want.Until, want.Opens = nil, &c.opens
+				want.Until, want.Next, want.Opens = nil, nil, &c.opens
 			}
 			require.Equal(t, []contract.Opening{want}, out.Openings)
 		})
+	}
+}
+
+// On 28 March 2027 Berlin's clocks jump from 02:00 to 03:00, at 01:00 UTC: of the
+// two hours of that night's window there is one.
+func TestAnOpeningSaysWhenItClosesAndWhenItOpensAgain(t *testing.T) {
+	c, err := calendarOf(contract.RolloutStrategy{Windows: []contract.RolloutWindow{{Zone: "Europe/Berlin", Days: []string{"sun"}, From: "01:30", To: "03:30"}}}, "w0f", 25*time.Minute)
+	require.NoError(t, err)
+	moment := func(text string) *time.Time {
+		at, err := time.Parse("2006-01-02T15:04Z", text)
+		require.NoError(t, err)
+		return &at
+	}
+	for now, want := range map[string]contract.Opening{
+		"2027-03-27T12:00Z": {Calendar: "w0f", Opens: moment("2027-03-28T00:30Z")},
+		"2027-03-28T00:30Z": {Calendar: "w0f", Open: true, Until: moment("2027-03-28T01:30Z"), Next: moment("2027-04-03T23:30Z")},
+		"2027-03-28T01:20Z": {Calendar: "w0f", Opens: moment("2027-04-03T23:30Z")},
+	} {
+		require.Equal(t, want, opening("w0f", c, *moment(now)), now)
 	}
 }

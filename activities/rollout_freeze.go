@@ -14,6 +14,7 @@ import (
 
 	"edgefleet/devices/fleetdir"
 	"edgefleet/internal/store"
+	"edgefleet/internal/window"
 	"edgefleet/workflows/contract"
 )
 
@@ -84,6 +85,10 @@ func (a *Activities) allPlanDevices(ctx context.Context, planID string) ([]store
 	}
 }
 
+// windowSlack is how much longer a window has to be than what is to be done in
+// it: nobody begins in its first moment.
+const windowSlack = time.Minute
+
 // excludeMore leaves out what only shows when all devices were looked at: those
 // of another rollout, and those that no window or only a freeze is for.
 func (a *Activities) excludeMore(ctx context.Context, f *fleetdir.Fleet, s contract.RolloutStrategy, now, expires time.Time, rows []store.PlanDevice) error {
@@ -121,14 +126,27 @@ func (a *Activities) excludeMore(ctx context.Context, f *fleetdir.Fleet, s contr
 		if r.Calendar, err = calendarName(s, wireDevice(d)); err != nil {
 			return permanent(contract.ErrConfig, err)
 		}
-		c, err := calendarOf(s, r.Calendar, max(s.Takes, r.Takes))
+		takes := max(s.Takes, r.Takes)
+		c, err := calendarOf(s, r.Calendar, takes)
 		if err != nil {
 			return permanent(contract.ErrConfig, err)
 		}
-		switch state := c.At(now); {
+		if takes > 0 {
+			c.Takes += windowSlack
+		}
+		never := func(c window.Calendar) bool {
+			state := c.At(now)
+			return !state.Open && (state.Opens.IsZero() || state.Opens.After(last))
+		}
+		anyLength := c
+		anyLength.Takes = 0
+		switch {
 		case !c.Always && len(c.Windows) == 0:
 			exclude(contract.ExcludedFrozen, "no maintenance window selects it")
-		case !state.Open && (state.Opens.IsZero() || state.Opens.After(last)):
+		case !never(c):
+		case !never(anyLength):
+			exclude(contract.ExcludedFrozen, "it takes about %s, and no window before the rollout is over is longer; plan with a longer window", takes)
+		default:
 			exclude(contract.ExcludedFrozen, "no window opens for it before the rollout is over")
 		}
 	}

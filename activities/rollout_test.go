@@ -101,6 +101,13 @@ func TestAPlanSaysWhatIsLeftOutAndWhy(t *testing.T) {
 			in.Strategy.Windows = []contract.RolloutWindow{{Select: "site=elsewhere", Zone: "UTC", From: "00:00", To: "00:00"}}
 			return in
 		}, contract.ExcludedFrozen, "no maintenance window selects it"},
+		{"no window is longer than what it takes", func(p *plant) contract.PlanRolloutInput {
+			p.inService()
+			in := planInput(rolled())
+			// In its first moment nobody begins, so that an hour is too short for an hour.
+			in.Strategy.Takes, in.Strategy.Windows = time.Hour, []contract.RolloutWindow{{Zone: "UTC", From: "01:00", To: "02:00"}}
+			return in
+		}, contract.ExcludedFrozen, "it takes about 1h0m0s, and no window before the rollout is over is longer; plan with a longer window"},
 		{"a freeze that outlasts the rollout", func(p *plant) contract.PlanRolloutInput {
 			p.inService()
 			in := planInput(rolled())

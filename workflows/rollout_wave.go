@@ -364,8 +364,8 @@ func (w *wave) phase(ctx workflow.Context) {
 	case w.control.Paused && !w.stops():
 		w.progress.Phase, idle = contract.WavePaused, len(w.work.running) == 0
 	case len(w.work.running) == 0 && !w.work.empty() && w.goesOn(ctx):
-		if opens := w.opens(); opens != nil {
-			w.progress.Phase, w.progress.Opens, idle = contract.WaveWaiting, opens, true
+		if w.opens() != nil {
+			w.progress.Phase, w.progress.Opens, idle = contract.WaveWaiting, w.next(), true
 		}
 	case len(w.work.running) == 0 && len(w.waits) > 0 && !w.stops():
 		w.progress.Phase = contract.WaveHeld

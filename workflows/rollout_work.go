@@ -118,7 +118,7 @@ func (w *wave) closed(ctx workflow.Context, d contract.RolloutRef) {
 	if o.Until != nil && o.Until.After(opens) {
 		opens = *o.Until
 	}
-	w.calendars[d.Calendar] = contract.Opening{Calendar: d.Calendar, Opens: &opens}
+	w.calendars[d.Calendar] = contract.Opening{Calendar: d.Calendar, Opens: &opens, Next: o.Next}
 }
 
 // lookAtCalendars asks about the calendars of which too little is known.
@@ -166,6 +166,22 @@ func (w *wave) opens() (first *time.Time) {
 			// What is open is too short for what waits: it is asked about
 			// when it has closed.
 			at = o.Until
+		}
+		if at != nil && (first == nil || at.Before(*first)) {
+			first = at
+		}
+	}
+	return first
+}
+
+// next is when the first window opens that those who wait can have, for people;
+// opens is only when it is asked about. It is nil where nobody knows.
+func (w *wave) next() (first *time.Time) {
+	for _, name := range w.work.calendarNames() {
+		o := w.calendars[name]
+		at := o.Next
+		if !o.Open && at == nil && !o.Never {
+			at = o.Opens
 		}
 		if at != nil && (first == nil || at.Before(*first)) {
 			first = at

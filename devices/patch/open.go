@@ -26,6 +26,9 @@ var ErrRefused = errors.New("the patch is refused")
 // maxSignature bounds a signature file, in bytes.
 const maxSignature = 4 << 10
 
+// otherFile says what to do about an artifact that is not the declared one.
+const otherFile = "put the file there that was declared, or find out who changed it"
+
 // maxRemembered bounds what a Shelf remembers; above, it forgets everything.
 const maxRemembered = 1000
 
@@ -104,7 +107,7 @@ func (s *Shelf) check(f *os.File, name string, p *Patch, keys []string) (*Opened
 	case !info.Mode().IsRegular():
 		return refuse("is not a regular file")
 	case info.Size() != p.Size:
-		return refuse("has %d bytes, and %d are declared", info.Size(), p.Size)
+		return refuse("has %d bytes, and %d are declared; %s", info.Size(), p.Size, otherFile)
 	}
 	signature, err := readSignature(name + ".minisig")
 	if err != nil {
@@ -125,7 +128,7 @@ func (s *Shelf) check(f *os.File, name string, p *Patch, keys []string) (*Opened
 		return nil, fmt.Errorf("%s: read %s: %d of %d bytes: %w", p.Name, name, n, p.Size, errors.Join(err, io.ErrUnexpectedEOF))
 	}
 	if !bytes.Equal(hash.Sum(nil), out.SHA256[:]) {
-		return refuse("has the SHA-256 %x, and %s is declared", hash.Sum(nil), p.SHA256)
+		return refuse("has the SHA-256 %x, and %s is declared; %s", hash.Sum(nil), p.SHA256, otherFile)
 	}
 	if why := verify(signed, signature, keys); why != "" {
 		return refuse("%s", why)
@@ -154,7 +157,7 @@ func verify(signed *minisign.Reader, text []byte, keys []string) string {
 		}
 		known = append(known, fmt.Sprintf("%016X", key.ID()))
 		if key.ID() == signature.KeyID {
-			return fmt.Sprintf("was not signed as it is: the signature by the key %016X does not fit it", key.ID())
+			return fmt.Sprintf("was not signed as it is: the signature by the key %016X does not fit it; put the file there that was signed, or sign this one anew if it is what you mean", key.ID())
 		}
 	}
 	return fmt.Sprintf("was signed by the key %016X, and the fleet trusts %s; sign it with one of these, or declare the key", signature.KeyID, strings.Join(known, ", "))

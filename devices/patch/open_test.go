@@ -87,13 +87,13 @@ func TestAnArtifactThatIsNotAsDeclaredOrSignedIsRefused(t *testing.T) {
 	}{
 		"no key is declared":         {keys: func(*shelf) []string { return nil }, says: "the fleet has no key"},
 		"signed by nobody's key":     {keys: func(*shelf) []string { return []string{other.String()} }, says: "and the fleet trusts"},
-		"another content":            {change: func(s *shelf) { s.write("agent.pkg", changed) }, says: "is declared"},
-		"another length":             {change: func(s *shelf) { s.write("agent.pkg", content[:10]) }, says: "has 10 bytes, and 17000 are declared"},
+		"another content":            {change: func(s *shelf) { s.write("agent.pkg", changed) }, says: " is declared; put the file there that was declared, or find out who changed it"},
+		"another length":             {change: func(s *shelf) { s.write("agent.pkg", content[:10]) }, says: "has 10 bytes, and 17000 are declared; put the file there that was declared"},
 		"no signature":               {change: func(s *shelf) { require.NoError(s.t, os.Remove(filepath.Join(s.dir, "patches/agent.pkg.minisig"))) }, says: "there is no signature"},
 		"a signature that is none":   {change: func(s *shelf) { s.write("agent.pkg.minisig", []byte("nothing")) }, says: "none of minisign's"},
 		"a signature of the old way": {change: func(s *shelf) { s.write("agent.pkg.minisig", minisign.Sign(s.private, content)) }, says: "old way"},
 		"a signature of something else": {change: func(s *shelf) { s.write("agent.pkg.minisig", sign(s.t, s.private, changed)) },
-			says: "does not fit it"},
+			says: "does not fit it; put the file there that was signed, or sign this one anew"},
 		"a signature without end":  {change: func(s *shelf) { s.write("agent.pkg.minisig", make([]byte, 5000)) }, says: "more than 4096 bytes"},
 		"a file out of its folder": {change: func(s *shelf) { s.patch.File = "../secret" }, says: "leads out of its folder"},
 		"no regular file": {change: func(s *shelf) {

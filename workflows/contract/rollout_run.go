@@ -262,7 +262,8 @@ type WaveProgress struct {
 	RolloutCounts
 	// Running holds the IDs of the devices in work, sorted.
 	Running []string `json:"running,omitempty"`
-	// Opens is when the next window opens, while none is open.
+	// Opens is when the next window opens, while none is open that is long
+	// enough; nil when that is not known yet.
 	Opens *time.Time `json:"opens,omitempty"`
 	// Held counts the devices that wait for another workflow's lease, LeaseWaits
 	// are the first of them.

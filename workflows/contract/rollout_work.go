@@ -126,7 +126,10 @@ type Opening struct {
 	Open     bool       `json:"open"`
 	Until    *time.Time `json:"until,omitempty"`
 	Opens    *time.Time `json:"opens,omitempty"`
-	Never    bool       `json:"never,omitempty"`
+	// Next is when one that is open opens again after Until: for people who wait
+	// with what is too long for the rest of this one.
+	Next  *time.Time `json:"next,omitempty"`
+	Never bool       `json:"never,omitempty"`
 }
 
 // RolloutTallyInput is the input of ActivityRolloutTally.
