@@ -222,6 +222,10 @@ func (a *apply) takeUp(ctx context.Context) error {
 func (a *apply) write(ctx context.Context, todo []devices.Setting) error {
 	a.change.Within = within(todo)
 	if err := a.journal.Intent(ctx, a.change, a.replaces); err != nil {
+		if errors.Is(err, ErrChanged) {
+			// It speaks for itself: no ledger has failed.
+			return err
+		}
 		return fmt.Errorf("%s: keep the values before the change, and record the intent, so nothing was written: %w", a.ID, err)
 	}
 	a.promised = true

@@ -172,7 +172,7 @@ func (p *patching) begin(ctx context.Context, install Change) error {
 		p.report.Detail = "it runs " + now
 		return nil
 	case now != p.work.From:
-		return p.fail(devices.Rejected, "compare with the plan", fmt.Errorf("%w: it runs %s, and ran %s", ErrChanged, now, p.work.From))
+		return p.fail(devices.Rejected, "compare with the plan", fmt.Errorf("%w: it runs %s, and ran %s; %s", ErrChanged, now, p.work.From, planAgain))
 	case why != "" && !p.work.Downgrade:
 		return p.fail(devices.Rejected, "compare the versions", errors.New(why+"; allow downgrades if that is meant"))
 	}

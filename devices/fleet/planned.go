@@ -117,6 +117,9 @@ type Planned struct {
 // nothing was written.
 var ErrChanged = errors.New("the device has changed since the plan")
 
+// planAgain says what to do about a device that has changed.
+const planAgain = "nothing was written: find out who changed it, put it back and retry it, or plan again"
+
 // ApplyPlanned writes what was planned, as ApplyBaseline writes a baseline, and
 // only when the device has exactly the values that the plan has before. A
 // device that has all the wanted values already is reported without a change.
@@ -154,7 +157,7 @@ func (t texts) asPlanned(before baseline.Desired, again bool, c Change) error {
 	if len(differs) == 0 {
 		return nil
 	}
-	return &devices.Error{Kind: devices.Rejected, Device: c.Target, Op: "compare with the plan", Err: fmt.Errorf("%w: %s", ErrChanged, joined(differs))}
+	return &devices.Error{Kind: devices.Rejected, Device: c.Target, Op: "compare with the plan", Err: fmt.Errorf("%w: %s; %s", ErrChanged, joined(differs), planAgain)}
 }
 
 // joined names the first of many.

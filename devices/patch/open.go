@@ -128,7 +128,7 @@ func (s *Shelf) check(f *os.File, name string, p *Patch, keys []string) (*Opened
 		return nil, fmt.Errorf("%s: read %s: %d of %d bytes: %w", p.Name, name, n, p.Size, errors.Join(err, io.ErrUnexpectedEOF))
 	}
 	if !bytes.Equal(hash.Sum(nil), out.SHA256[:]) {
-		return refuse("has the SHA-256 %x, and %s is declared; %s", hash.Sum(nil), p.SHA256, otherFile)
+		return refuse("has the SHA-256 %.8x…, and %.16s… is declared; %s", hash.Sum(nil), p.SHA256, otherFile)
 	}
 	if why := verify(signed, signature, keys); why != "" {
 		return refuse("%s", why)

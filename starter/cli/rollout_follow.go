@@ -164,7 +164,7 @@ func merged(p contract.RolloutProgress, w *contract.WaveProgress) contract.Rollo
 	p.RolloutCounts = contract.RolloutCounts{}
 	for i := range waves {
 		if waves[i].Number == w.Wave {
-			waves[i].RolloutCounts = w.RolloutCounts
+			waves[i].RolloutCounts, waves[i].Phase, waves[i].Opens = w.RolloutCounts, w.Phase, w.Opens
 		}
 		p.Sum(waves[i].RolloutCounts)
 	}
@@ -350,11 +350,18 @@ func (a *App) showRollout(c *cli.Context, p contract.RolloutProgress) error {
 			"began (UTC)", stamp(p.Began), "ended (UTC)", dashless(p.Ended))
 		rows := make([][]string, 0, len(p.Waves))
 		for _, wave := range p.Waves {
+			state, detail := wave.Verdict, wave.Detail
+			if state == "" {
+				state = wave.Phase
+			}
+			if detail == "" && wave.Opens != nil {
+				detail = "the window opens at " + stamp(*wave.Opens)
+			}
 			rows = append(rows, []string{itoa(int64(wave.Number)), wave.Name, fmt.Sprintf("%d of %d", wave.RolloutCounts.Ended(), wave.Devices),
-				dash(wave.Verdict), wave.Words(), dash(wave.Detail)})
+				dash(state), wave.Words(), dash(detail)})
 		}
 		fmt.Fprintln(w)
-		table(w, "WAVE|NAME|DEVICES|VERDICT|COUNTS|DETAIL", rows)
+		table(w, "WAVE|NAME|DEVICES|STATE|COUNTS|DETAIL", rows)
 		leaseTable(w, p)
 		if p.Rollback != nil {
 			fmt.Fprintln(w)

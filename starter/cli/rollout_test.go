@@ -382,6 +382,8 @@ func TestARolloutIsStartedAndFollowed(t *testing.T) {
 	runs.WaveID = contract.RolloutWaveID(planHash[:12], 2, 2)
 	runs.Events = done.Events[:1]
 	wave := &contract.WaveProgress{Wave: 2, Phase: contract.WaveRolling, RolloutCounts: contract.RolloutCounts{Healthy: 1}, Running: []string{"edge-002"}, Began: at(0)}
+	opens := at(600)
+	closed := &contract.WaveProgress{Wave: 2, Phase: contract.WaveWaiting, RolloutCounts: contract.RolloutCounts{Healthy: 1}, Opens: &opens, Began: at(0)}
 	waits := standing(contract.RolloutWaiting, "wave 2 (100%, 2 devices)", contract.RolloutCounts{Healthy: 1})
 	heldNow := *wave
 	heldNow.Phase, heldNow.Running, heldNow.Held = contract.WaveHeld, nil, 2
@@ -406,6 +408,7 @@ func TestARolloutIsStartedAndFollowed(t *testing.T) {
 		{"rollout-status", "rollout status 0123456789ab", &rolling{looks: []contract.RolloutProgress{runs}, wave: wave}, 0},
 		{"rollout-status-held", "rollout status 0123456789ab", &rolling{looks: []contract.RolloutProgress{runs}, wave: &heldNow}, 0},
 		{"rollout-watch-held", "rollout watch 0123456789ab", &rolling{result: done, looks: []contract.RolloutProgress{runs, done}, wave: &heldNow}, 0},
+		{"rollout-status-outside-of-its-window", "rollout status 0123456789ab", &rolling{looks: []contract.RolloutProgress{runs}, wave: closed}, 0},
 		{"rollout-status-paused", "rollout status " + planHash, &rolling{looks: []contract.RolloutProgress{standing(contract.RolloutPaused, "it hums", contract.RolloutCounts{Failed: 1})}}, 0},
 		{"rollout-status-gone", "rollout status 0123456789ab", &rolling{}, 2},
 		{"rollout-status-devices", "rollout status 0123456789ab --devices --state failed", &rolling{}, 0},

@@ -194,6 +194,10 @@ type WaveStatus struct {
 	Detail  string     `json:"detail,omitempty"`
 	Began   *time.Time `json:"began,omitempty"`
 	Ended   *time.Time `json:"ended,omitempty"`
+	// Phase and Opens are those of WaveProgress, of the wave that runs, where
+	// who shows it has asked the wave too; a rollout's own answer has neither.
+	Phase string     `json:"phase,omitempty"`
+	Opens *time.Time `json:"opens,omitempty"`
 }
 
 // The verdicts on a wave.

@@ -304,7 +304,7 @@ func (s RolloutStrategy) Check() error {
 	between("deadline", s.Deadline, time.Minute, 90*day)
 	between("expected duration", s.Takes, 0, day)
 	between("time for an approval", s.Approval.Within, time.Minute, 30*day)
-	between("time for which a plan is valid", s.PlanValid, time.Minute, 30*day)
+	between("time for which a plan is valid", s.PlanValid, 10*time.Second, 30*day)
 	if s.Checks.Passes < 1 || s.Checks.Passes > 100 {
 		bad("passes %d: want 1 to 100", s.Checks.Passes)
 	}
