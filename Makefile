@@ -8,7 +8,7 @@ RACE    := ./activities/... ./alertbridge/... ./devices/... ./internal/... ./sta
 FUZZTIME ?= 20s
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev build test race bench bench-macro bench-drift bench-scrape lint vet determinism fuzz record tools vuln clean
+.PHONY: help demo dev build test race bench bench-macro bench-drift bench-rollout bench-scrape lint vet determinism fuzz record tools vuln clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ bench-scrape: ## what 1,000 devices cost that Prometheus scrapes every 30 s (two
 
 bench-drift: ## a drift scan of 1,000 devices 20 ms away, beside a bare loop (one minute)
 	$(GO) test ./dev/stack -run '^$$' -bench DriftScan -benchtime 5x
+
+bench-rollout: ## rollouts over 1,000 and 10,000 devices, and one beside a bare loop (six minutes)
+	$(GO) test ./dev/stack -timeout 30m -run '^$$' -bench Rollout -benchtime 1x
 
 bench-macro: ## only the macro run
 	$(GO) run ./dev bench
