@@ -38,7 +38,7 @@ func benchRollout(b *testing.B, n int) {
 		round++
 		b.StopTimer()
 		text := newBaseline(b, s, fmt.Sprintf("2026.12.%d", round), map[string]string{"report_interval": strconv.Itoa(90 + round)})
-		plan := s.planRollout(text, "", contract.RolloutStrategy{NoSilences: true, Bounds: contract.Bounds{PerSite: 8, PerRegion: 64, Total: 192}})
+		plan := s.planRollout(text, "", contract.RolloutStrategy{NoSilences: true, Bounds: contract.Bounds{PerSite: 8, PerRegion: 96, Total: 192}})
 		require.Equal(b, n, plan.Devices())
 		b.StartTimer()
 		began := time.Now()
