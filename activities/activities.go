@@ -22,6 +22,9 @@ import (
 type Dependencies struct {
 	// Operator returns the operator over the fleet directory that counts now.
 	Operator func() *fleet.Operator
+	// Former says that a revision of the fleet directory counted on this worker,
+	// and another one has taken its place; nil says it of none.
+	Former func(revision string) bool
 	// Commit returns the Git commit that the fleet directory that counts now
 	// was checked out from, or "".
 	Commit func() string

@@ -122,6 +122,10 @@ func (a *Activities) planDevices(ctx context.Context, in contract.PlanBatchInput
 	}
 	op := a.deps.Operator()
 	if plan.Revision != op.Fleet().Revision() {
+		if a.deps.Former != nil && a.deps.Former(plan.Revision) {
+			return contract.PlanBatchResult{}, errOtherRevision
+		}
+		// This worker may only be about to take it up.
 		return contract.PlanBatchResult{}, transient(contract.ErrConfig, errors.New("this worker does not have the revision of the fleet directory that is planned with"))
 	}
 	look, err := a.looker(op, plan)

@@ -332,6 +332,23 @@ func TestADeviceOfARunningRolloutIsLeftOutOfTheNextPlan(t *testing.T) {
 	require.Equal(t, []contract.ExcludedCount{{Reason: contract.ExcludedConflict, Devices: 1}}, plan.Excluded)
 }
 
+// A worker that lags behind is waited for, one that has gone on is not: who plans
+// is told at once to plan again.
+func TestAPlanWithARevisionThatIsOverEndsAtOnce(t *testing.T) {
+	p := newPlant(t)
+	p.inService()
+	env := p.env()
+	rows := []store.PlanDevice{{DeviceID: "edge-001", Site: "s1", Region: "north"}}
+	_, err := p.store.CreatePlan(t.Context(), store.Plan{PlanID: "other", Baseline: "standard", Version: "9", File: "standard.yaml", Source: rolled(),
+		Strategy: "{}", Revision: "another", Actor: "operator:kim", Owner: store.Owner{WorkflowID: "another", RunID: "1"}}, rows)
+	require.NoError(t, err)
+	_, err = next[contract.PlanBatchResult](env, contract.ActivityPlanDevices, contract.PlanBatchInput{PlanID: "other"})
+	requireType(t, contract.ErrConfig, true, err)
+	p.acts.deps.Former = func(revision string) bool { return revision == "another" }
+	_, err = next[contract.PlanBatchResult](env, contract.ActivityPlanDevices, contract.PlanBatchInput{PlanID: "other"})
+	requireType(t, contract.ErrFleetChanged, false, err)
+}
+
 func TestADeviceThatIsHeldIsWaitedFor(t *testing.T) {
 	p := newPlant(t)
 	p.inService()

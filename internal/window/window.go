@@ -119,19 +119,19 @@ func moment(s, zoneName string) (at time.Time, whole bool, err error) {
 	if err != nil {
 		return time.Time{}, false, fmt.Errorf("%.40q: want a date as 2026-12-20, or a moment as 2026-12-20T18:00:00Z", s)
 	}
-	return wall(d.Year(), d.Month(), d.Day(), clock{}, l, false), true, nil
+	return wall(d.Year(), d.Month(), d.Day(), clock{}, l), true, nil
 }
 
 // day is the midnight some days after that of t, in the zone of t.
 func day(t time.Time, n int) time.Time {
 	y, m, d := t.Date()
-	return wall(y, m, d+n, clock{}, t.Location(), false)
+	return wall(y, m, d+n, clock{}, t.Location())
 }
 
-// wall is when the clock on the wall shows a time of day. A time that summer
-// time skips is the moment of the jump. Of a time that comes twice it is the
-// first, or the last.
-func wall(year int, month time.Month, dayOfMonth int, c clock, l *time.Location, last bool) time.Time {
+// wall is when the clock on the wall shows a time of day: for the first time,
+// where it comes twice, as RFC 5545 has it (section 3.3.5). A time that summer
+// time skips is the moment of the jump.
+func wall(year int, month time.Month, dayOfMonth int, c clock, l *time.Location) time.Time {
 	// At noon of UTC's date nobody is on another date for more than 14 hours,
 	// so that the offsets before and after bracket every change of this day.
 	naive := time.Date(year, month, dayOfMonth, c.hour, c.minute, 0, 0, time.UTC)
@@ -145,12 +145,9 @@ func wall(year int, month time.Month, dayOfMonth int, c clock, l *time.Location,
 			found = append(found, at.In(l))
 		}
 	}
-	switch {
-	case len(found) == 0:
+	if len(found) == 0 {
 		// The clock jumps over it: from the offset before to the one after.
 		return jump(naive.Add(-time.Duration(max(offsets[0], offsets[1]))*time.Second), naive.Add(-time.Duration(min(offsets[0], offsets[1]))*time.Second), l)
-	case last:
-		return found[len(found)-1]
 	}
 	return found[0]
 }
@@ -181,6 +178,6 @@ func (w Window) on(year int, month time.Month, dayOfMonth int) (Interval, bool) 
 	if w.to.hour*60+w.to.minute <= w.from.hour*60+w.from.minute {
 		next++
 	}
-	i := Interval{wall(year, month, dayOfMonth, w.from, w.zone, false), wall(year, month, next, w.to, w.zone, true)}
+	i := Interval{wall(year, month, dayOfMonth, w.from, w.zone), wall(year, month, next, w.to, w.zone)}
 	return i, i.From.Before(i.To)
 }

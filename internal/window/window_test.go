@@ -54,8 +54,12 @@ func TestACalendarSaysWhenItIsOpen(t *testing.T) {
 		{"a whole day", window.Calendar{Windows: []window.Window{must(t, "Europe/Berlin", "sun", "00:00", "00:00")}}, "2026-10-25T12:00:00Z", "2026-10-26T00:00:00+01:00", ""},
 		{"summer time begins: the hour that does not exist", window.Calendar{Windows: []window.Window{must(t, "Europe/Berlin", "", "02:30", "04:00")}},
 			"2026-03-29T00:00:00Z", "", "2026-03-29T03:00:00+02:00"},
-		{"summer time ends: the hour that comes twice is all of it", window.Calendar{Windows: []window.Window{must(t, "Europe/Berlin", "", "02:00", "02:45")}},
-			"2026-10-25T00:10:00Z", "2026-10-25T02:45:00+01:00", ""},
+		{"summer time ends: a window in the hour that comes twice is open in the first one", window.Calendar{Windows: []window.Window{must(t, "Europe/Berlin", "", "02:00", "02:45")}},
+			"2026-10-25T00:10:00Z", "2026-10-25T02:45:00+02:00", ""},
+		{"and not when the clock shows its time again", window.Calendar{Windows: []window.Window{must(t, "Europe/Berlin", "", "02:00", "02:45")}},
+			"2026-10-25T01:10:00Z", "", "2026-10-26T02:00:00+01:00"},
+		{"a window around that hour is longer by it", window.Calendar{Windows: []window.Window{must(t, "Europe/Berlin", "", "01:30", "03:30")}},
+			"2026-10-25T00:10:00Z", "2026-10-25T03:30:00+01:00", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := c.calendar.At(at(t, c.now))

@@ -111,7 +111,8 @@ func (w *watcher) refuse(err error) {
 // take serves another revision from here on. Work that runs ends with the
 // revision with which it began.
 func (w *watcher) take(next *served) {
-	before := w.now.Swap(next)
+	before := w.now.Load()
+	w.now.Store(next.after(before))
 	mended := w.loading != ""
 	w.loading = ""
 	if before.declared().Revision() == next.declared().Revision() {

@@ -128,6 +128,7 @@ func TestAChangeIsTakenUpAfterTwoEqualLooks(t *testing.T) {
 	w.look(1)
 	require.Equal(t, w.onDisk(), w.revision())
 	require.NotEqual(t, first, w.revision())
+	require.Equal(t, []string{first}, w.now.Load().former, "a plan that was begun with it is told that it is over")
 	require.Equal(t, map[string]float64{"info{," + w.revision() + "}": 1, "devices{}": 3,
 		"reload_failed{}": 0, "reloads_total{ok}": 1, "reloads_total{failed}": 0}, w.series())
 	entry := w.logs.FilterMessage("fleet directory reloaded").All()

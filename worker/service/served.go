@@ -19,6 +19,21 @@ type served struct {
 	regions  []string
 	// commit is where the directory was checked out from, or "".
 	commit string
+	// former are the revisions that counted before, the last ones first.
+	former []string
+}
+
+// maxFormer bounds the revisions that are remembered: what is planned now was
+// begun minutes ago.
+const maxFormer = 16
+
+// after is what is served when this one takes the place of another.
+func (s served) after(before *served) *served {
+	s.former = before.former
+	if was := before.declared().Revision(); was != s.declared().Revision() {
+		s.former = append([]string{was}, s.former[:min(len(s.former), maxFormer-1)]...)
+	}
+	return &s
 }
 
 func (s *served) declared() *fleetdir.Fleet { return s.operator.Fleet() }

@@ -183,7 +183,8 @@ func (w *Worker) start(ctx context.Context) error {
 	w.undo = append(w.undo, w.admin.Stop)
 	w.acts = activities.New(activities.Dependencies{
 		Operator: func() *fleet.Operator { return w.now.Load().operator }, Commit: func() string { return w.now.Load().commit },
-		Store: w.store, Pager: w.pager, Silences: w.silences, Metrics: w.metrics,
+		Former: func(revision string) bool { return slices.Contains(w.now.Load().former, revision) },
+		Store:  w.store, Pager: w.pager, Silences: w.silences, Metrics: w.metrics,
 		Closed: w.closed, WebURL: w.opts.WebURL, Logger: w.opts.Logger, Registerer: w.opts.Registerer,
 	})
 	newEvidenceMetrics(w.store, w.opts.Logger, w.opts.Registerer)
