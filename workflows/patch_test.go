@@ -129,6 +129,22 @@ func TestAPatchThatIsRefusedFailsItsPlanning(t *testing.T) {
 	require.Zero(t, r.attempts[contract.ActivityFreezePlan], "there is no plan")
 }
 
+// What was read by workers of two revisions is no plan.
+func TestThereIsNoPlanWhenTheFleetDirectoryChangesMeanwhile(t *testing.T) {
+	r := planWorld(t, 8)
+	r.before = func(name string, n int) error {
+		if name == contract.ActivityPlanDevices && n == 2 {
+			return temporal.NewNonRetryableApplicationError("the fleet directory was changed", contract.ErrFleetChanged, nil)
+		}
+		return nil
+	}
+	r.env.ExecuteWorkflow(contract.WorkflowPlanRollout, patchInput().Plan)
+	var app *temporal.ApplicationError
+	require.ErrorAs(t, r.env.GetWorkflowError(), &app)
+	require.Equal(t, contract.ErrFleetChanged, app.Type())
+	require.Zero(t, r.attempts[contract.ActivityFreezePlan], "there is no plan")
+}
+
 // A region that nobody serves is left out of the plan, and stops no other.
 func TestABatchThatNobodyCanReadIsLeftOutOfThePlan(t *testing.T) {
 	r := planWorld(t, 8)

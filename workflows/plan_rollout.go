@@ -134,11 +134,12 @@ func (p *planning) done(ctx workflow.Context, d contract.DeviceRef, f workflow.F
 }
 
 // refuses says that what is to be brought to devices cannot be: an artifact that
-// is not as declared, or whose signature does not hold. That is nothing about
-// the devices of a batch, and must not read as if they were left out.
+// is not as declared, or whose signature does not hold, or a fleet directory that
+// is another by now. That is nothing about the devices of a batch, and must not
+// read as if they were left out.
 func refuses(err error) bool {
 	var app *temporal.ApplicationError
-	return errors.As(err, &app) && app.NonRetryable() && app.Type() == contract.ErrConfig
+	return errors.As(err, &app) && app.NonRetryable() && (app.Type() == contract.ErrConfig || app.Type() == contract.ErrFleetChanged)
 }
 
 func (p *planning) miss(d contract.DeviceRef, why string) {
