@@ -32,7 +32,7 @@ type journal struct{}
 func (journal) Capture(context.Context, string, []fleet.Captured) error           { return nil }
 func (journal) Captured(context.Context, string) ([]fleet.Captured, error)        { return nil, nil }
 func (journal) Prior(context.Context, string) (*fleet.Record, error)              { return nil, nil }
-func (journal) Intent(context.Context, fleet.Change) error                        { return nil }
+func (journal) Intent(context.Context, fleet.Change, []fleet.Captured) error      { return nil }
 func (journal) Result(context.Context, fleet.Change, fleet.Outcome, string) error { return nil }
 
 // declare writes the sample for a running fleet, as dev does.
