@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -48,9 +47,9 @@ func newReleases() []change {
 }
 
 // The fleet guide's pipeline over a fleet of every protocol, with two devices
-// in it that no simulator is: a baseline is validated, planned, tried on a
-// canary, checked, rolled out in waves, and each device has afterwards what was
-// planned for it, by its own account.
+// in it that no simulator is, in one command: each baseline is validated, planned,
+// tried on a canary, checked, rolled out in waves, and each device has afterwards
+// what was planned for it, by its own account.
 func TestThePipelineRollsOutToAFleetOfEveryProtocolAndRealPeers(t *testing.T) {
 	n := numberOf(t, envMixedDevices, 60)
 	s := newPlant(t, n, simfleet.DefaultMix(), nil)
@@ -74,66 +73,54 @@ func TestThePipelineRollsOutToAFleetOfEveryProtocolAndRealPeers(t *testing.T) {
 	t.Logf("onboarded after %s", time.Since(began).Round(time.Millisecond))
 	require.Equal(t, "rate: 10\nsite: substation-1\n", gw.read("running"))
 
-	type planned struct {
-		file string
-		plan contract.RolloutPlanPage
-	}
-	var all []planned
-	var ids []string
-	began = time.Now()
-	for _, c := range newReleases() {
-		file := s.proposed(c.file, merged(c.values, "version", "2026.12.1"))
-		plan := s.plans(file, "--waves", "25%,100%")
-		require.NotZero(t, plan.RolloutPlan.Devices(), c.file)
-		require.Empty(t, waves(plan)[0], "%s leaves out nobody: %+v", c.file, plan.Excluded)
-		require.Equal(t, "canary", plan.Waves[0].Name)
-		require.Equal(t, 1, plan.Waves[0].Devices)
-		for _, d := range plan.Devices {
-			ids = append(ids, d.ID)
-		}
-		all = append(all, planned{file, plan})
-	}
-	t.Logf("%d baselines for %d devices are planned after %s", len(all), len(ids), time.Since(began).Round(time.Millisecond))
-	simulated := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return strings.HasSuffix(id, "-real") })
+	simulated := s.simulated()
 	require.Len(t, simulated, n)
 	before := s.counts(simulated...)
 
 	began = time.Now()
-	var rolling sync.WaitGroup
-	codes, said := make([]int, len(all)), make([]string, len(all))
-	done := make([]contract.RolloutProgress, len(all))
-	for i, p := range all {
-		rolling.Go(func() {
-			var out string
-			codes[i], out, said[i] = s.as("kim", "rollout", "start", "--plan", p.plan.Hash, "--watch", "-o", "json")
-			if err := json.Unmarshal([]byte(out), &done[i]); err != nil {
-				said[i] += err.Error()
-			}
-		})
+	args := []string{"rollout", "run", "--yes", "--waves", "25%,100%", "--fleet", filepath.Join(s.dir, "fleet"), "--reason", "a test", "-o", "json"}
+	for _, c := range newReleases() {
+		args = append(args, s.proposed(c.file, merged(c.values, "version", "2026.12.1")))
 	}
-	rolling.Wait()
-	t.Logf("rolled out after %s", time.Since(began).Round(time.Millisecond))
+	code, out, said := s.as("kim", args...)
+	t.Logf("%d baselines are rolled out after %s", len(newReleases()), time.Since(began).Round(time.Millisecond))
+	require.Equal(t, cli.ExitDone, code, said)
+	var ran []struct {
+		File     string                   `json:"file"`
+		PlanHash string                   `json:"plan_hash"`
+		Rollout  contract.RolloutProgress `json:"rollout"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &ran))
+	require.Len(t, ran, len(newReleases()))
 
-	for i, p := range all {
-		t.Run(p.plan.Baseline, func(t *testing.T) {
+	var ids []string
+	for _, r := range ran {
+		var plan contract.RolloutPlanPage
+		require.NoError(t, json.Unmarshal([]byte(s.does("rollout", "show", r.PlanHash, "--detail", "-o", "json")), &plan))
+		t.Run(plan.Baseline, func(t *testing.T) {
 			s := s.in(t)
-			require.Equal(t, cli.ExitDone, codes[i], said[i])
-			require.Equal(t, contract.RolloutDone, done[i].State, done[i].Detail)
-			require.Equal(t, contract.RolloutCounts{Healthy: p.plan.RolloutPlan.Devices()}, done[i].RolloutCounts)
-			for _, w := range done[i].Waves {
+			require.NotZero(t, plan.RolloutPlan.Devices())
+			require.Empty(t, waves(plan)[0], "it leaves out nobody: %+v", plan.Excluded)
+			require.Equal(t, "canary", plan.Waves[0].Name)
+			require.Equal(t, 1, plan.Waves[0].Devices)
+			require.Equal(t, contract.RolloutDone, r.Rollout.State, r.Rollout.Detail)
+			require.Equal(t, contract.RolloutCounts{Healthy: plan.RolloutPlan.Devices()}, r.Rollout.RolloutCounts)
+			for _, w := range r.Rollout.Waves {
 				require.Equal(t, contract.VerdictHealthy, w.Verdict)
 			}
-			for _, d := range p.plan.Devices {
+			for _, d := range plan.Devices {
+				ids = append(ids, d.ID)
 				if slices.Contains(simulated, d.ID) {
-					s.wroteAsPlanned(before, p.plan.Baseline, d)
+					s.wroteAsPlanned(before, plan.Baseline, d)
 				}
 				s.neverMixed(d.ID)
 			}
-			again := s.plans(p.file)
+			again := s.plans(r.File)
 			require.Zero(t, again.RolloutPlan.Devices(), "every device, asked again, has all of it: %+v", again.Excluded)
-			require.Equal(t, []contract.ExcludedCount{{Reason: contract.ExcludedInSync, Devices: len(p.plan.Devices)}}, again.Excluded)
+			require.Equal(t, []contract.ExcludedCount{{Reason: contract.ExcludedInSync, Devices: len(plan.Devices)}}, again.Excluded)
 		})
 	}
+	require.ElementsMatch(t, append(slices.Clone(simulated), "gw-real", "plc-real"), ids, "each device is in one of them")
 	require.Equal(t, "rate: 20\nsite: substation-1\n", gw.read("etc/config.yaml"))
 	require.Equal(t, "rate: 20\nsite: substation-1\n", gw.read("running"), "the agent was restarted with it")
 	require.Equal(t, "restart\nrestart\n", gw.read("restarts"), "once for each of its configurations")
@@ -141,6 +128,18 @@ func TestThePipelineRollsOutToAFleetOfEveryProtocolAndRealPeers(t *testing.T) {
 	s.does("drift", "scan", "--reason", "after the rollouts")
 	s.nobodyHolds()
 	s.intact()
+}
+
+// simulated are the IDs of the simulated devices that have a baseline: all but
+// the outlets.
+func (s *site) simulated() (ids []string) {
+	s.t.Helper()
+	for profile, of := range s.byProfile() {
+		if profile != "switched-outlet" {
+			ids = append(ids, of...)
+		}
+	}
+	return slices.DeleteFunc(ids, func(id string) bool { return strings.HasSuffix(id, "-real") })
 }
 
 // wroteAsPlanned requires of a simulated device that it was written what was

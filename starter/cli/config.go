@@ -41,11 +41,15 @@ which devices are selected. Nothing is asked of Temporal and nothing is dialled.
 The fleet directory is the one that the file stands in, below edge-configs, or
 else --fleet.`,
 			Flags: []cli.Flag{outputFlag(),
-				&cli.StringFlag{Name: "fleet", EnvVars: []string{"EDGEFLEET_FLEET"}, Usage: "fleet `DIRECTORY` to check against"},
+				againstFleetFlag(),
 				&cli.StringFlag{Name: "select", Usage: "show only devices that this selects, as `class=plc,site!=substation-7`"}},
 			Action: a.configValidate,
 		}},
 	}
+}
+
+func againstFleetFlag() cli.Flag {
+	return &cli.StringFlag{Name: "fleet", EnvVars: []string{"EDGEFLEET_FLEET"}, Usage: "fleet `DIRECTORY` to check against"}
 }
 
 func (a *App) configValidate(c *cli.Context) error {
@@ -56,9 +60,31 @@ func (a *App) configValidate(c *cli.Context) error {
 	if err := firstError(someArgs(c), err, checkOutput(c)); err != nil {
 		return err
 	}
+	reports, mistakes, err := checkBaselines(c, sel)
+	if err != nil {
+		return err
+	}
+	if err := a.show(c, reports, func(w io.Writer) { baselineTables(w, reports) }); err != nil {
+		return err
+	}
+	return mistakes
+}
+
+// baselineTables shows one report below the other.
+func baselineTables(w io.Writer, reports []*configReport) {
+	for i, r := range reports {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		r.table(w)
+	}
+}
+
+// checkBaselines checks the files that are the arguments, each against its fleet
+// directory. The mistakes are an error that counts them, or nil.
+func checkBaselines(c *cli.Context, sel contract.Selector) (reports []*configReport, mistakes, err error) {
 	loaded := map[string]*fleetdir.Fleet{}
-	reports := make([]*configReport, 0, c.Args().Len())
-	mistakes := 0
+	n := 0
 	for _, file := range c.Args().Slice() {
 		dir := cmp.Or(c.String("fleet"), fleetOf(file))
 		report := &configReport{File: file, Devices: []string{}, Findings: []runbook.Finding{}}
@@ -66,33 +92,23 @@ func (a *App) configValidate(c *cli.Context) error {
 		if f == nil {
 			var own strictyaml.Problems
 			if f, own, err = fleetFor(dir, file); err != nil {
-				return usageError{err}
+				return nil, nil, usageError{err}
 			}
 			report.problems(own)
 			loaded[dir] = f
 		}
 		if f != nil {
 			if err := report.check(f, sel); err != nil {
-				return usageError{err}
+				return nil, nil, usageError{err}
 			}
 		}
 		reports = append(reports, report)
-		mistakes += len(report.Findings)
+		n += len(report.Findings)
 	}
-	if err := a.show(c, reports, func(w io.Writer) {
-		for i, r := range reports {
-			if i > 0 {
-				fmt.Fprintln(w)
-			}
-			r.table(w)
-		}
-	}); err != nil {
-		return err
+	if n > 0 {
+		mistakes = usagef("%s; correct this before it is rolled out", plural(n, "mistake"))
 	}
-	if mistakes > 0 {
-		return usagef("%s; correct this before it is rolled out", plural(mistakes, "mistake"))
-	}
-	return nil
+	return reports, mistakes, nil
 }
 
 // fleetOf is the fleet directory in which a baseline stands: the one above its

@@ -40,6 +40,7 @@ func (a *App) rolloutCommand() *cli.Command {
 			{Name: "show", Usage: "show a plan", ArgsUsage: "HASH", Action: a.rolloutShow,
 				Flags: []cli.Flag{outputFlag(), timeoutFlag(), detailFlag()}},
 			a.rolloutStartCommand(),
+			a.rolloutRunCommand(),
 			{Name: "list", Usage: "list plans and rollouts, newest first", Action: a.rolloutList,
 				Flags: []cli.Flag{outputFlag(), timeoutFlag(), &cli.IntFlag{Name: "limit", Value: 50, Usage: "at most this many, 1 to 1000"}}},
 			{Name: "status", Usage: "show how a rollout stands, or what became of its devices", ArgsUsage: "ID", Action: a.rolloutStatus,
@@ -70,7 +71,15 @@ func (a *App) rolloutStartCommand() *cli.Command {
 	return &cli.Command{Name: "start", Usage: "carry out a plan, exactly as it was frozen", Action: a.rolloutStart,
 		Flags: []cli.Flag{outputFlag(), timeoutFlag(), watchFlag(), exitWaitingFlag(),
 			&cli.StringFlag{Name: "plan", Usage: "the plan's `HASH`, or at least 8 digits of its beginning"},
-			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that says why, for the ledger and the next reader"}}}
+			whyFlag()}}
+}
+
+func narrowFlag() cli.Flag {
+	return &cli.StringFlag{Name: "select", Usage: "narrow what the baseline selects, as `class=plc,region=us-east-1|us-west-2,site!=substation-7`"}
+}
+
+func whyFlag() cli.Flag {
+	return &cli.StringFlag{Name: "reason", Usage: "`TEXT` that says why, for the ledger and the next reader"}
 }
 
 // startSummary says in words what a plan does.
@@ -105,8 +114,7 @@ once; it pauses at the first device that may be neither as planned nor as
 before, and when over 2 % are not healthy.`,
 		Flags: append([]cli.Flag{outputFlag(), timeoutFlag(), detailFlag(),
 			&cli.StringFlag{Name: "baseline", Usage: "the baseline's `FILE`, as it stands in edge-configs or is going to"},
-			&cli.StringFlag{Name: "select", Usage: "narrow what the baseline selects, as `class=plc,region=us-east-1|us-west-2,site!=substation-7`"},
-			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that says why, for the ledger and the next reader"}},
+			narrowFlag(), whyFlag()},
 			strategyFlags()...),
 	}
 }
@@ -132,23 +140,28 @@ func (a *App) makePlan(c *cli.Context, in contract.PlanRolloutInput, what string
 		return err
 	}
 	defer t.Close()
+	hash, err := a.planned(c, t, in, what)
+	if err != nil {
+		return err
+	}
+	return a.showPlan(c, t, hash)
+}
+
+// planned has the workers make a plan, and returns its hash.
+func (a *App) planned(c *cli.Context, t Temporal, in contract.PlanRolloutInput, what string) (hash string, err error) {
 	for attempt := 1; ; attempt++ {
-		hash, err := a.planOnce(c, t, in, what)
-		if attempt < planAttempts && errors.Is(err, errFleetChanged) {
-			fmt.Fprintln(a.opts.Err, "the fleet directory was changed while it was planned; planning once more…")
-			continue
+		hash, err = a.planOnce(c, t, in, what)
+		if attempt == planAttempts || !errors.Is(err, errFleetChanged) {
+			return hash, err
 		}
-		if err != nil {
-			return err
-		}
-		return a.showPlan(c, t, hash)
+		fmt.Fprintln(a.opts.Err, "the fleet directory was changed while it was planned; planning once more…")
 	}
 }
 
 // errFleetChanged says that planning again helps.
 var errFleetChanged = errors.New("the fleet directory was changed again while it was planned; plan again when it stays as it is")
 
-// planOnce has the workers make a plan, and returns its hash.
+// planOnce is one attempt at that.
 func (a *App) planOnce(c *cli.Context, t Temporal, in contract.PlanRolloutInput, what string) (hash string, err error) {
 	run, err := t.ExecuteWorkflow(c.Context, client.StartWorkflowOptions{
 		ID:                       contract.PlanRolloutID(a.opts.Nonce()),
@@ -181,11 +194,15 @@ func (a *App) planOnce(c *cli.Context, t Temporal, in contract.PlanRolloutInput,
 
 // planInput is what the command line asks for, or why it cannot be asked.
 func (a *App) planInput(c *cli.Context) (contract.PlanRolloutInput, error) {
-	in := contract.PlanRolloutInput{Select: c.String("select"), Actor: a.actor(), Reason: reasonArg(c)}
 	file := c.String("baseline")
 	if file == "" {
-		return in, usagef("rollout plan: --baseline is missing: which baseline is to be rolled out?")
+		return contract.PlanRolloutInput{}, usagef("rollout plan: --baseline is missing: which baseline is to be rolled out?")
 	}
+	return a.planInputOf(c, file)
+}
+
+func (a *App) planInputOf(c *cli.Context, file string) (contract.PlanRolloutInput, error) {
+	in := contract.PlanRolloutInput{Select: c.String("select"), Actor: a.actor(), Reason: reasonArg(c)}
 	text, err := readBounded(file, contract.MaxBaseline)
 	if err != nil {
 		return in, usageError{err}
@@ -311,8 +328,24 @@ func (a *App) rolloutStart(c *cli.Context) error {
 	if plan.RolloutPlan.Devices() == 0 {
 		return nothingToStart(plan.RolloutPlan)
 	}
-	id := contract.RolloutOf(plan.Hash)
-	run, err := t.ExecuteWorkflow(c.Context, client.StartWorkflowOptions{
+	run, id, err := a.startPlanned(c, t, plan)
+	if err != nil {
+		return err
+	}
+	if c.Bool("watch") {
+		return a.followRollout(c, t, run, id)
+	}
+	started := map[string]string{"rollout_id": id, "plan_hash": plan.Hash, "workflow_id": run.GetID(), "run_id": run.GetRunID()}
+	return a.show(c, started, func(w io.Writer) {
+		fmt.Fprintln(w, id)
+		fmt.Fprintf(a.opts.Err, "follow it with: edgefleet rollout watch %s\n", id)
+	})
+}
+
+// startPlanned starts the rollout of a plan.
+func (a *App) startPlanned(c *cli.Context, t Temporal, plan *contract.RolloutPlanPage) (run client.WorkflowRun, id string, err error) {
+	id = contract.RolloutOf(plan.Hash)
+	run, err = t.ExecuteWorkflow(c.Context, client.StartWorkflowOptions{
 		ID:                       contract.RolloutWorkflowID(id),
 		TaskQueue:                contract.TaskQueue,
 		WorkflowExecutionTimeout: rolloutTimeout,
@@ -326,18 +359,11 @@ func (a *App) rolloutStart(c *cli.Context) error {
 			temporal.NewSearchAttributeKeyKeyword(contract.AttrOutcome).ValueSet(contract.RolloutRunning)),
 	}, contract.WorkflowRollout, contract.RolloutInput{PlanHash: plan.Hash, Actor: a.actor(), Reason: cmp.Or(c.String("reason"), plan.Reason)})
 	if temporal.IsWorkflowExecutionAlreadyStartedError(err) {
-		return usagef("the plan was started already, and runs once; look at it with: edgefleet rollout watch %s", id)
+		return nil, id, usagef("the plan was started already, and runs once; look at it with: edgefleet rollout watch %s", id)
 	}
 	if err != nil {
-		return explain(c.Context, err)
+		return nil, id, explain(c.Context, err)
 	}
 	fmt.Fprintf(a.opts.Err, "started %s (run %s)\n", run.GetID(), run.GetRunID())
-	if c.Bool("watch") {
-		return a.followRollout(c, t, run, id)
-	}
-	started := map[string]string{"rollout_id": id, "plan_hash": plan.Hash, "workflow_id": run.GetID(), "run_id": run.GetRunID()}
-	return a.show(c, started, func(w io.Writer) {
-		fmt.Fprintln(w, id)
-		fmt.Fprintf(a.opts.Err, "follow it with: edgefleet rollout watch %s\n", id)
-	})
+	return run, id, nil
 }

@@ -50,39 +50,43 @@ func (a *App) rolloutWatch(c *cli.Context) error {
 // followRollout shows how a rollout goes until it ends, or until it waits for a
 // person when that is asked for, and then what came of it.
 func (a *App) followRollout(c *cli.Context, t Temporal, run client.WorkflowRun, id string) error {
+	result, err := a.watchRollout(c, t, run, id)
+	if err != nil && !errors.Is(err, errWaiting) && !errors.Is(err, errQuiet) {
+		return err
+	}
+	return firstError(a.showRollout(c, result), err)
+}
+
+// watchRollout shows how a rollout goes until it ends or waits. Its error is
+// errQuiet when it came to another end than wanted, and errWaiting when it waits
+// for a person; how it stands is returned beside both.
+func (a *App) watchRollout(c *cli.Context, t Temporal, run client.WorkflowRun, id string) (result contract.RolloutProgress, err error) {
 	ctx, leave := context.WithCancelCause(c.Context)
 	defer leave(nil)
 	view := &rolloutView{waiting: waiting{app: a, began: time.Now()}, t: t, run: run, out: newBlock(a)}
 	if c.Bool("exit-when-waiting") {
 		view.waits = func() { leave(errWaiting) }
 	}
-	var result contract.RolloutProgress
-	err := a.follow(ctx, run, &result, view.look)
+	err = a.follow(ctx, run, &result, view.look)
 	view.out.close()
 	switch {
 	case errors.Is(context.Cause(ctx), errWaiting):
-		if err := a.showRollout(c, view.last); err != nil {
-			return err
-		}
-		return errWaiting
+		return view.last, errWaiting
 	case c.Err() != nil:
-		return fmt.Errorf("interrupted; rollout %s goes on; look at it again with: edgefleet rollout watch %s", id, id)
+		return result, fmt.Errorf("interrupted; rollout %s goes on; look at it again with: edgefleet rollout watch %s", id, id)
 	case isNotFound(err):
-		return usagef("Temporal knows no rollout %s, or not any more; see edgefleet rollout status %s", id, id)
+		return result, usagef("Temporal knows no rollout %s, or not any more; see edgefleet rollout status %s", id, id)
 	case temporal.IsCanceledError(err):
 		result = view.last
 	case temporal.IsTerminatedError(err):
-		return fmt.Errorf("rollout %s was terminated; what had been written stays until: edgefleet rollout rollback %s", id, id)
+		return result, fmt.Errorf("rollout %s was terminated; what had been written stays until: edgefleet rollout rollback %s", id, id)
 	case err != nil:
-		return explain(c.Context, err)
-	}
-	if err := a.showRollout(c, result); err != nil {
-		return err
+		return result, explain(c.Context, err)
 	}
 	if result.State != contract.RolloutDone {
-		return errQuiet
+		return result, errQuiet
 	}
-	return nil
+	return result, nil
 }
 
 // rolloutView shows how a rollout goes: on a terminal as a block that is written
@@ -340,35 +344,38 @@ func clipLine(s string) string {
 // showRollout shows how a rollout stands, or what came of it.
 func (a *App) showRollout(c *cli.Context, p contract.RolloutProgress) error {
 	p.Waves, p.Events = nonNil(p.Waves), nonNil(p.Events)
-	return a.show(c, p, func(w io.Writer) {
-		approve := ""
-		if p.ApproveBy != nil {
-			approve = stamp(*p.ApproveBy)
+	return a.show(c, p, func(w io.Writer) { a.rolloutTable(w, p) })
+}
+
+// rolloutTable shows how a rollout stands, and what a person can do about it.
+func (a *App) rolloutTable(w io.Writer, p contract.RolloutProgress) {
+	approve := ""
+	if p.ApproveBy != nil {
+		approve = stamp(*p.ApproveBy)
+	}
+	fields(w, "rollout", p.RolloutID, "baseline", strings.TrimSpace(p.Baseline+" "+p.Version), "plan", p.PlanHash, "state", p.State, "detail", p.Detail,
+		"approve until (UTC)", approve, "devices", devicesText(p),
+		"began (UTC)", stamp(p.Began), "ended (UTC)", dashless(p.Ended))
+	rows := make([][]string, 0, len(p.Waves))
+	for _, wave := range p.Waves {
+		state, detail := wave.Verdict, wave.Detail
+		if state == "" {
+			state = wave.Phase
 		}
-		fields(w, "rollout", p.RolloutID, "baseline", strings.TrimSpace(p.Baseline+" "+p.Version), "plan", p.PlanHash, "state", p.State, "detail", p.Detail,
-			"approve until (UTC)", approve, "devices", devicesText(p),
-			"began (UTC)", stamp(p.Began), "ended (UTC)", dashless(p.Ended))
-		rows := make([][]string, 0, len(p.Waves))
-		for _, wave := range p.Waves {
-			state, detail := wave.Verdict, wave.Detail
-			if state == "" {
-				state = wave.Phase
-			}
-			if detail == "" && wave.Opens != nil {
-				detail = "the window opens at " + stamp(*wave.Opens)
-			}
-			rows = append(rows, []string{itoa(int64(wave.Number)), wave.Name, fmt.Sprintf("%d of %d", wave.RolloutCounts.Ended(), wave.Devices),
-				dash(state), wave.Words(), dash(detail)})
+		if detail == "" && wave.Opens != nil {
+			detail = "the window opens at " + stamp(*wave.Opens)
 		}
+		rows = append(rows, []string{itoa(int64(wave.Number)), wave.Name, fmt.Sprintf("%d of %d", wave.RolloutCounts.Ended(), wave.Devices),
+			dash(state), wave.Words(), dash(detail)})
+	}
+	fmt.Fprintln(w)
+	table(w, "WAVE|NAME|DEVICES|STATE|COUNTS|DETAIL", rows)
+	leaseTable(w, p)
+	if p.Rollback != nil {
 		fmt.Fprintln(w)
-		table(w, "WAVE|NAME|DEVICES|STATE|COUNTS|DETAIL", rows)
-		leaseTable(w, p)
-		if p.Rollback != nil {
-			fmt.Fprintln(w)
-			rollbackTable(w, *p.Rollback)
-		}
-		a.whatNext(p)
-	})
+		rollbackTable(w, *p.Rollback)
+	}
+	a.whatNext(p)
 }
 
 // devicesText counts the devices of a rollout, or is empty before it knows them.

@@ -20,19 +20,26 @@ func (a *App) showPlan(c *cli.Context, t Temporal, hash string) error {
 	}
 	plan.Devices, plan.Waves, plan.Excluded = nonNil(plan.Devices), nonNil(plan.Waves), nonNil(plan.Excluded)
 	return a.show(c, plan, func(w io.Writer) {
-		a.planHead(w, plan)
-		if c.Bool("detail") {
-			a.planDevices(w, plan)
-		} else {
-			a.planChanges(w, plan)
-		}
-		a.planExcluded(w, plan, c.Bool("detail"))
+		a.rolloutPlanTable(w, plan, c.Bool("detail"))
 		if plan.RolloutPlan.Devices() == 0 {
-			fmt.Fprintln(w, "\nnothing to do: no device would be changed")
 			return
 		}
 		fmt.Fprintf(w, "\nstart it until %s with: edgefleet %s start --plan %s\n", stamp(plan.ExpiresAt), commandOf(plan.Kind), plan.Hash)
 	})
+}
+
+// rolloutPlanTable shows what a plan does, with every device or by what changes.
+func (a *App) rolloutPlanTable(w io.Writer, plan *contract.RolloutPlanPage, detail bool) {
+	a.planHead(w, plan)
+	if detail {
+		a.planDevices(w, plan)
+	} else {
+		a.planChanges(w, plan)
+	}
+	a.planExcluded(w, plan, detail)
+	if plan.RolloutPlan.Devices() == 0 {
+		fmt.Fprintln(w, "\nnothing to do: no device would be changed")
+	}
 }
 
 func (a *App) planHead(w io.Writer, p *contract.RolloutPlanPage) {
