@@ -110,6 +110,9 @@ func holderText(deviceID string, h contract.LeaseHolder) string {
 	return text
 }
 
+// full says that no more may be under way at once, those that wait included.
+func (w *wave) full() bool { return len(w.waits)+len(w.work.running) >= contract.MaxAtOnce }
+
 func (w *wave) endWait(d contract.RolloutRef) {
 	w.waits = slices.DeleteFunc(w.waits, func(l *leaseWait) bool { return l.device.ID == d.ID })
 }

@@ -99,6 +99,31 @@ func TestADeviceThatAnotherHoldsIsWaitedForUntilItIsFree(t *testing.T) {
 	require.InDelta(t, (20 * time.Minute).Seconds(), last.Deadline.Seconds(), 60, "what is left of its deadline")
 }
 
+// A fleet that is held as a whole is not waited for as a whole: what a workflow
+// has under way at once is bounded, whatever it is.
+func TestNoMoreDevicesAreWaitedForThanAWaveMayHaveInWork(t *testing.T) {
+	const n = contract.MaxAtOnce + 40
+	r := newRolloutWorld(t, n)
+	in := r.waveInput()
+	in.Strategy.DeviceDeadline = time.Hour
+	in.Strategy.Bounds = contract.Bounds{PerSite: n, PerRegion: n, Total: contract.MaxAtOnce}
+	until := r.env.Now().Add(30 * time.Minute)
+	r.roll = func(in contract.RollOutDeviceInput) (contract.DeviceVerdict, error) {
+		if r.env.Now().Before(until) {
+			return heldVerdict(in.DeviceID), nil
+		}
+		return contract.DeviceVerdict{DeviceID: in.DeviceID, State: contract.DeviceHealthy}, nil
+	}
+	r.waiting(30*time.Minute, free)
+	var p contract.WaveProgress
+	r.seenAt(20*time.Minute, &p)
+	out, err := r.wave(in)
+	require.NoError(t, err)
+	require.Equal(t, contract.RolloutCounts{Healthy: n}, out.RolloutCounts, "%+v", out.Findings)
+	require.Equal(t, contract.MaxAtOnce, p.Held)
+	require.Equal(t, contract.WaveHeld, p.Phase)
+}
+
 func TestADeviceThatIsNotFreeByItsDeadlineHasNotBegun(t *testing.T) {
 	r := newRolloutWorld(t, 2)
 	in := r.waveInput()

@@ -187,7 +187,7 @@ func (w *wave) fill(ctx, timers workflow.Context, selector workflow.Selector) {
 	for started := true; started; {
 		started = false
 		for _, site := range w.work.sites {
-			if !w.goesOn(ctx) || !w.work.room(site) {
+			if !w.goesOn(ctx) || !w.work.room(site) || w.full() {
 				continue
 			}
 			now := workflow.Now(ctx)
@@ -363,7 +363,7 @@ func (w *wave) phase(ctx workflow.Context) {
 	switch {
 	case w.control.Paused && !w.stops():
 		w.progress.Phase, idle = contract.WavePaused, len(w.work.running) == 0
-	case len(w.work.running) == 0 && !w.work.empty() && w.goesOn(ctx):
+	case len(w.work.running) == 0 && !w.work.empty() && w.goesOn(ctx) && !w.full():
 		if w.opens() != nil {
 			w.progress.Phase, w.progress.Opens, idle = contract.WaveWaiting, w.next(), true
 		}
