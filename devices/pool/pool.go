@@ -132,15 +132,6 @@ func (p *Pool[L]) makeRoom() {
 		entry *entry[L]
 		used  time.Time
 	}
-	p.mu.Lock()
-	all := make([]candidate, 0, len(p.entries))
-	for _, e := range p.entries {
-		all = append(all, candidate{e, e.used})
-	}
-	p.mu.Unlock()
-	if len(all) == 0 {
-		return
-	}
 	longest := func(a, b candidate) int {
 		return cmp.Or(a.used.Compare(b.used), strings.Compare(a.entry.key, b.entry.key))
 	}
@@ -151,8 +142,20 @@ func (p *Pool[L]) makeRoom() {
 		p.Forget(c.entry.key)
 		return true
 	}
-	// It is nearly always the first one, for which nothing has to be sorted.
-	if yields(slices.MinFunc(all, longest)) {
+	p.mu.Lock()
+	all := make([]candidate, 0, len(p.entries))
+	var idle *candidate
+	for _, e := range p.entries {
+		c := candidate{e, e.used}
+		all = append(all, c)
+		if e.refs == 0 && (idle == nil || longest(c, *idle) < 0) {
+			idle = &c
+		}
+	}
+	p.mu.Unlock()
+	// Of those that no link holds it is nearly always the first one that yields,
+	// and nothing has to be sorted.
+	if idle != nil && yields(*idle) {
 		return
 	}
 	slices.SortFunc(all, longest)
