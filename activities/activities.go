@@ -51,11 +51,13 @@ type Activities struct {
 	// Alertmanager.
 	endPagesWithin time.Duration
 	plans          plans
+	// now tells the time by which windows are open.
+	now func() time.Time
 }
 
 // New returns the activities.
 func New(d Dependencies) *Activities {
-	return &Activities{deps: d, metrics: newMetrics(d.Registerer), endPagesWithin: 3 * time.Second}
+	return &Activities{deps: d, metrics: newMetrics(d.Registerer), endPagesWithin: 3 * time.Second, now: time.Now}
 }
 
 // RegisterDevice registers what runs on a region's queue.

@@ -127,7 +127,7 @@ func (a *Activities) patchDevice(ctx context.Context, op *fleet.Operator, r *rol
 		return r.end(ctx, contract.DeviceFailed, err, false)
 	}
 	work.Allow = func(ctx context.Context) error {
-		if err := inWindow(in); err != nil {
+		if err := a.inWindow(in); err != nil {
 			return err
 		}
 		return ofStore(r.touch(ctx))

@@ -153,7 +153,7 @@ func (a *Activities) rolloutCalendar(ctx context.Context, in contract.CalendarIn
 	if err != nil {
 		return contract.CalendarResult{}, err
 	}
-	now := time.Now()
+	now := a.now()
 	out := contract.CalendarResult{Openings: make([]contract.Opening, 0, len(in.Calendars))}
 	for _, name := range in.Calendars {
 		c, err := calendarOf(strategy, name, strategy.Takes)

@@ -41,7 +41,7 @@ func (a *Activities) rollOutLeased(ctx context.Context, in contract.RollOutDevic
 		}
 		return verdictOf(r.was), nil
 	}
-	if err := inWindow(in); err != nil && activity.GetInfo(ctx).Attempt == 1 {
+	if err := a.inWindow(in); err != nil && activity.GetInfo(ctx).Attempt == 1 {
 		return contract.DeviceVerdict{DeviceID: in.DeviceID, State: contract.DeviceNotInTime, Detail: err.Error()}, nil
 	}
 	op, err := a.operator(in.DeviceID)
@@ -84,7 +84,7 @@ func (a *Activities) rollOutLeased(ctx context.Context, in contract.RollOutDevic
 	touching := r.touching(ctx)
 	j.planHash, j.touch = r.plan.Hash, &touching
 	done, err := op.ApplyPlanned(ctx, fleet.Planned{DeviceID: in.DeviceID, Desired: desired, Before: before, Again: r.was.Touched,
-		Allow: func(context.Context) error { return inWindow(in) }}, j, say)
+		Allow: func(context.Context) error { return a.inWindow(in) }}, j, say)
 	switch {
 	case errors.Is(err, errClosed):
 		return contract.DeviceVerdict{DeviceID: in.DeviceID, State: contract.DeviceNotInTime, Detail: err.Error()}, nil
@@ -121,8 +121,8 @@ func final(err error) bool {
 }
 
 // inWindow says whether a write can still begin.
-func inWindow(in contract.RollOutDeviceInput) error {
-	if in.Until == nil || time.Now().Add(in.Takes).Before(*in.Until) {
+func (a *Activities) inWindow(in contract.RollOutDeviceInput) error {
+	if in.Until == nil || a.now().Add(in.Takes).Before(*in.Until) {
 		return nil
 	}
 	return fmt.Errorf("%w: at %s, and it takes about %s", errClosed, in.Until.UTC().Format(time.RFC3339), in.Takes)

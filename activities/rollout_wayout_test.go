@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -253,12 +254,14 @@ func TestAWindowThatClosesBeforeTheWriteKeepsItFromBeingMade(t *testing.T) {
 	r := p.startPlan(p.plan(planInput(rolled())))
 	before := p.writes()
 	in := rollInput(r)
-	closes := time.Now().Add(in.Takes + 500*time.Millisecond)
+	var clock atomic.Int64
+	p.acts.now = func() time.Time { return time.Unix(clock.Load(), 0) }
+	closes := time.Unix(60, 0).Add(in.Takes)
 	in.Until = &closes
 	opened := 0
 	p.driver.open = func() {
 		opened++
-		<-time.After(time.Until(closes.Add(-in.Takes)))
+		clock.Store(60)
 	}
 	v, err := do[contract.DeviceVerdict](p, contract.ActivityRollOutDevice, in)
 	require.NoError(t, err)
