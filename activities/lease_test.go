@@ -52,6 +52,29 @@ func TestWhoWaitsForALeaseIsToldWhoHasIt(t *testing.T) {
 	require.Nil(t, v.Holder)
 }
 
+// What an attempt has begun, the next attempt of the same activity brings to its
+// end: a wave that came to the device anew would not know of the open write.
+func TestADeviceThatWasBegunIsTriedAgainAndDoesNotYield(t *testing.T) {
+	p := newPlant(t)
+	p.inService()
+	r := p.startPlan(p.plan(planInput(rolled())))
+	in := rollInput(r)
+	in.Yield = true
+	p.powerCut(true)
+	_, err := do[contract.DeviceVerdict](p, contract.ActivityRollOutDevice, in)
+	require.Error(t, err)
+	p.driver.write = nil
+	p.overTheDeadline()
+	other, err := p.store.AcquireLease(t.Context(), "edge-001", store.Owner{WorkflowID: "remediate/edge-001/A/f-1", RunID: "r1"})
+	require.NoError(t, err)
+	_, err = do[contract.DeviceVerdict](p, contract.ActivityRollOutDevice, in)
+	requireType(t, contract.ErrLeaseHeld, true, err)
+	require.NoError(t, p.store.ReleaseLease(t.Context(), "edge-001", other.Token))
+	v, err := do[contract.DeviceVerdict](p, contract.ActivityRollOutDevice, in)
+	require.NoError(t, err)
+	require.Equal(t, contract.DeviceHealthy, v.State, v.Detail)
+}
+
 // A holder that ended without a word is not waited for until housekeeping comes,
 // and a write of it that may be in flight is.
 func TestTheLeaseOfAHolderThatHasEndedIsToBeHad(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/converter"
@@ -114,7 +115,11 @@ func TestChangesHeartbeatWhileARequestIsUnderWay(t *testing.T) {
 	env.SetTestTimeout(10 * time.Second)
 	var beats atomic.Int32
 	enough := make(chan struct{})
-	env.SetOnActivityHeartbeatListener(func(*activity.Info, converter.EncodedValues) {
+	env.SetOnActivityHeartbeatListener(func(_ *activity.Info, details converter.EncodedValues) {
+		var says string
+		if assert.NoError(t, details.Get(&says)) {
+			assert.Equal(t, "writing 2 settings of edge-001", says)
+		}
 		if beats.Add(1) == 3 {
 			close(enough)
 		}

@@ -1,11 +1,14 @@
 package activities
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"edgefleet/internal/store"
 	"edgefleet/workflows/contract"
 )
 
@@ -66,4 +69,28 @@ func TestAnOpeningSaysWhenItClosesAndWhenItOpensAgain(t *testing.T) {
 	} {
 		require.Equal(t, want, opening("w0f", c, *moment(now)), now)
 	}
+}
+
+// Each rollout has its own plan, which is read once; that it could not be read is
+// not remembered.
+func TestThePlanOfARolloutIsReadOnceAndNoOther(t *testing.T) {
+	var k plans
+	reads := 0
+	read := func(id string, err error) func() (store.Plan, error) {
+		return func() (store.Plan, error) { reads++; return store.Plan{PlanID: id}, err }
+	}
+	_, err := k.of("a", read("a", errors.New("the store is away")))
+	require.Error(t, err)
+	for range 2 {
+		for i := range maxPlansKept {
+			id := fmt.Sprint(i)
+			p, err := k.of(id, read(id, nil))
+			require.NoError(t, err)
+			require.Equal(t, id, p.PlanID)
+		}
+	}
+	require.Equal(t, 1+maxPlansKept, reads)
+	_, err = k.of("one more", read("one more", nil))
+	require.NoError(t, err)
+	require.LessOrEqual(t, len(k.kept), maxPlansKept)
 }

@@ -157,6 +157,7 @@ func TestADeviceIsRolledOutOnceAndTakenBack(t *testing.T) {
 	before := p.writes()["undervoltage_trip"]
 	plan := p.plan(planInput(rolled()))
 	require.Equal(t, 1, plan.Devices())
+	require.NoError(t, p.store.SetDeviceState(t.Context(), store.DeviceState{DeviceID: "edge-001", State: stateDrifted}))
 	r := p.startPlan(plan)
 	require.Equal(t, r, p.startPlan(plan), "a retried activity begins nothing anew")
 
@@ -167,6 +168,9 @@ func TestADeviceIsRolledOutOnceAndTakenBack(t *testing.T) {
 		require.Equal(t, before+1, p.writes()["undervoltage_trip"])
 	}
 	p.requireFree()
+	state, err := p.store.DeviceState(t.Context(), "edge-001")
+	require.NoError(t, err)
+	require.Equal(t, stateHealthy, state.State, "the device list says what was found")
 	a, err := p.store.Assignment(t.Context(), "edge-001")
 	require.NoError(t, err)
 	require.Equal(t, "8", a.Version)

@@ -55,8 +55,8 @@ type ApplyReport struct {
 // without a baseline has nothing to write, and is not asked.
 //
 // The order is: identity, interlock, read, compare, Intent with what it
-// replaces, write, read back, Result. When the answer to the write was lost, the device is read
-// back: as wanted is applied; as before is an error of kind Unreachable around
+// replaces, write, read back, Result. When the answer to the write was lost, the
+// device is read back: as wanted is applied; as before is an error of kind Unreachable around
 // ErrNotApplied, which may be tried again; anything else is kind Rejected, and
 // a person's. Kind Indeterminate is left only where reading back failed too:
 // then the intent stands open, and the next call with this journal settles it.

@@ -17,8 +17,8 @@
 //     error. When the region's reference target is dark as well, the error has
 //     kind OwnPath.
 //   - A write goes: identity, interlock, read, compare, Intent with what it
-//     replaces, write, read back, Result. Equal values are not written. When the journal cannot
-//     take the intent, nothing is written.
+//     replaces, write, read back, Result. Equal values are not written. When
+//     the journal cannot take the intent, nothing is written.
 //   - Changes and reports have the digest of a file or a secret, and captures
 //     its content, from which alone it is put back.
 //   - A write whose answer was lost is resolved by reading back. An operation

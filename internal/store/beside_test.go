@@ -7,6 +7,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// atWork begins a rollout, and takes edge-000 for one of its waves.
+func atWork(t *testing.T, s *Store, c *clock) (Rollout, Owner, Lease) {
+	t.Helper()
+	frozen(t, s, c, 5)
+	worker := Owner{"rollout/0123456789ab/wave-1/1", "run-4"}
+	r := begun(t, s)
+	lease, err := s.AcquireLease(bg, "edge-000", worker)
+	require.NoError(t, err)
+	return r, worker, lease
+}
+
 // A rollout's device, what is about to be replaced on it, and the intent.
 func besideAnIntent(r Rollout, owner Owner) (Record, Beside) {
 	rec := Record{Actor: "operator:kim", DeviceID: "edge-000", Action: "edgefleet.roll_out_device", Item: "baseline feeders 2",
@@ -23,12 +34,8 @@ func TestAnIntentAndWhatIsBesideItAreKeptTogether(t *testing.T) {
 	eachPlace(t, func(t *testing.T, p place) {
 		c := newClock()
 		s := p.open(t, Options{Clock: c.Now})
-		frozen(t, s, c, 5)
-		r := begun(t, s)
-		worker := Owner{"rollout/0123456789ab/wave-1/1", "run-4"}
+		r, worker, lease := atWork(t, s, c)
 		rec, beside := besideAnIntent(r, worker)
-		lease, err := s.AcquireLease(bg, "edge-000", worker)
-		require.NoError(t, err)
 		kept := func() (captures, devices, entries int) {
 			values, err := s.Captures(bg, CaptureQuery{DeviceID: "edge-000"})
 			require.NoError(t, err)
@@ -44,7 +51,7 @@ func TestAnIntentAndWhatIsBesideItAreKeptTogether(t *testing.T) {
 			require.Equal(t, [3]int{}, [3]int{captures, devices, entries}, why)
 		}
 
-		_, err = s.AppendIntentWith(bg, rec, lease.Token+1, c.Now().Add(time.Minute), beside)
+		_, err := s.AppendIntentWith(bg, rec, lease.Token+1, c.Now().Add(time.Minute), beside)
 		require.ErrorIs(t, err, ErrLeaseLost)
 		nothing("the lease is somebody else's")
 		wrong := beside
@@ -71,15 +78,11 @@ func TestAnIntentAndWhatIsBesideItAreKeptTogether(t *testing.T) {
 func TestNoIntentIsKeptOnADeviceThatHasItsVerdict(t *testing.T) {
 	c := newClock()
 	s := sqlitePlace(t).open(t, Options{Clock: c.Now})
-	frozen(t, s, c, 5)
-	r := begun(t, s)
-	worker := Owner{"rollout/0123456789ab/wave-1/1", "run-4"}
+	r, worker, lease := atWork(t, s, c)
 	rec, beside := besideAnIntent(r, worker)
-	lease, err := s.AcquireLease(bg, "edge-000", worker)
-	require.NoError(t, err)
 	over := *beside.Touch
 	over.State = "unknown"
-	_, err = s.EndRolloutDevice(bg, over, Ending{})
+	_, err := s.EndRolloutDevice(bg, over, Ending{})
 	require.NoError(t, err)
 	_, err = s.AppendIntentWith(bg, rec, lease.Token, c.Now().Add(time.Minute), beside)
 	require.ErrorIs(t, err, ErrInvalid)
@@ -93,13 +96,9 @@ func TestTheEndOfADeviceSaysHowItIsAndGivesItsLeaseBack(t *testing.T) {
 	eachPlace(t, func(t *testing.T, p place) {
 		c := newClock()
 		s := p.open(t, Options{Clock: c.Now})
-		frozen(t, s, c, 5)
-		r := begun(t, s)
-		worker := Owner{"rollout/0123456789ab/wave-1/1", "run-4"}
-		lease, err := s.AcquireLease(bg, "edge-000", worker)
-		require.NoError(t, err)
+		r, worker, lease := atWork(t, s, c)
 		d := RolloutDevice{RolloutID: r.RolloutID, DeviceID: "edge-000", State: "healthy", Owner: worker, ActivityID: "9"}
-		_, err = s.EndRolloutDevice(bg, d, Ending{State: &DeviceState{DeviceID: "edge-000"}, Release: lease.Token})
+		_, err := s.EndRolloutDevice(bg, d, Ending{State: &DeviceState{DeviceID: "edge-000"}, Release: lease.Token})
 		require.ErrorIs(t, err, ErrInvalid, "that is no state")
 		_, err = s.LeaseOf(bg, "edge-000")
 		require.NoError(t, err, "and nothing has changed")
